@@ -24,7 +24,7 @@ from tidegate.watch.budget import Budget
 from tidegate.watch.drift import DriftContext, evaluate
 from tidegate.watch.histogram import Histogram, reference
 from tidegate.watch.layout import Layout
-from tidegate.watch.performance import Cohort, Metric, Reference
+from tidegate.watch.performance import Cohort, LossMetric, Reference
 from tidegate.watch.performance import evaluate as evaluate_performance
 from tidegate.watch.seasons import WEEKS_MIN
 
@@ -243,7 +243,7 @@ def performance(trials: int) -> None:
             found = np.zeros((10 * trials, 2))
             for each in found:
                 losses, before = wrong(n, 1 - accuracy), Reference.of(wrong(5_000, 0.1))
-                each[0] = bool(evaluate_performance(Cohort(losses), before, Metric("accuracy")).significant_drop)
+                each[0] = bool(evaluate_performance(Cohort(losses), before, LossMetric("accuracy")).significant_drop)
                 each[1] = losses.mean() - before.risk > 0.05
             cells.append(" / ".join(percent(share) for share in found.mean(axis=0)))
         lower = [0.1 - betting.mean_lower(wrong(n, 0.1), 0.025) for _ in range(10)]

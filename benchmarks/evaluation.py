@@ -30,7 +30,7 @@ from tidegate.capture.compact import write_parquet
 from tidegate.capture.files import LocalFiles
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.services.monitoring.baselines import BaselineRows, KnownBaseline, make_baseline
-from tidegate.services.monitoring.evaluation import Evaluation, Seen
+from tidegate.services.monitoring.evaluation import Evaluation, WatchedEndpoint
 from tidegate.wire.monitoring import BaselineView
 from tidegate.wire.signature import Signature, TensorSpec
 
@@ -96,7 +96,7 @@ class OneBaseline:
 def ours(folder: Path, hours: int, *, matrix: bool) -> str:
     """Evaluate once; how many results there were."""
     signature = MATRIX if matrix else COLUMNS
-    seen = Seen("e", "u", "m", BEGIN, MonitorSettings(every_s=HOUR_S), {"1": signature}, {})
+    seen = WatchedEndpoint("e", "u", "m", BEGIN, MonitorSettings(every_s=HOUR_S), {"1": signature}, {})
     baselines: Any = OneBaseline(signature)
     evaluation = Evaluation(seen, StoredRows(folder), baselines, BEGIN + hours * HOUR_S, asked=True, estimates=False)
     evaluation.run()

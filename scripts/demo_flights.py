@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
 from tidegate.core.access import EVERYTHING, Principal
-from tidegate.draw import STYLE, Axis, Band, Plot, Size, Span, interval_series, timeline
+from tidegate.draw import STYLE, Axis, Band, Plot, PlotSize, TimelineSpan, interval_series, timeline
 from tidegate.services.monitoring.baselines import BaselineRows, Origin, make_baseline
 from tidegate.settings import Settings
 from tidegate.wire.alerts import AlertView
@@ -282,10 +282,12 @@ def _draw(days: list[Day], alerts: list[AlertView], folder: Path) -> None:
             level=("January to March", next(one.reference for one in found if one.reference is not None)),
             events=[("worse", one.until) for one in found if one.significant_drop],
         ),
-        Size(760, 240),
+        PlotSize(760, 240),
     )
     _write(plot, folder / "flights-accuracy.svg")
-    spans = [Span(one.feature or one.metric or one.monitor, one.since, one.ended_at, one.severity) for one in alerts]
+    spans = [
+        TimelineSpan(one.feature or one.metric or one.monitor, one.since, one.ended_at, one.severity) for one in alerts
+    ]
     window = (days[0].at, days[-1].at + DAY_S)
     _write(timeline("Alerts of the year's other months", spans, window), folder / "flights-alerts.svg")
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.drifting import Floats, binned_ks_p, binned_normal, drawn, normal_layout
-from tidegate.watch.baseline import Baseline, BaselinePart, Expected
+from tidegate.watch.baseline import Baseline, BaselinePart, ExpectedBlock
 from tidegate.watch.budget import Budget
 from tidegate.watch.drift import DriftContext
 from tidegate.watch.drift import evaluate as evaluate_drift
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.layout import Layout
-from tidegate.watch.performance import Cohort, Metric, Reference
+from tidegate.watch.performance import Cohort, LossMetric, Reference
 from tidegate.watch.performance import evaluate as evaluate_performance
 from tidegate.watch.rhythm import Rhythm
 
@@ -157,7 +157,7 @@ def _judge(
 def _performance(
     rng: np.random.Generator,
     traffic: _Traffic,
-    expected: Expected,
+    expected: ExpectedBlock,
     rows_by_hour: Mapping[int, int],
     page_alpha: float,
 ) -> bool:
@@ -165,6 +165,6 @@ def _performance(
     if expected.part.risk is None:
         raise ValueError("a baseline of labelled rows has a risk")
     found = evaluate_performance(
-        Cohort(wrong), expected.part.risk, Metric("accuracy"), page_alpha=page_alpha, clustering=expected.losses
+        Cohort(wrong), expected.part.risk, LossMetric("accuracy"), page_alpha=page_alpha, clustering=expected.losses
     )
     return bool(found.significant_drop)

@@ -18,7 +18,7 @@ import numpy as np
 
 from lib.drift_months import TRAFFIC
 from lib.drifting import FACTORS, Floats
-from tidegate.watch.baseline import Baseline, Source, baseline_of
+from tidegate.watch.baseline import Baseline, BaselineRowsGiven, baseline_of
 from tidegate.watch.budget import Budget
 from tidegate.watch.drift import DriftContext, evaluate
 from tidegate.watch.histogram import Histogram
@@ -93,7 +93,7 @@ def ours(data: Streams) -> dict[str, list[list[int]]]:
 
 def _baseline(rows: Floats) -> Baseline:
     times = np.repeat(np.arange(len(rows) // HOUR_ROWS) * 3_600.0, HOUR_ROWS)
-    return baseline_of(Source({f"f{at}": column for at, column in enumerate(rows.T)}, times_s=times))
+    return baseline_of(BaselineRowsGiven({f"f{at}": column for at, column in enumerate(rows.T)}, times_s=times))
 
 
 def _alarms(baseline: Baseline, stream: Floats) -> list[int]:

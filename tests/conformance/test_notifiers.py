@@ -18,7 +18,7 @@ from tidegate.adapters.notifiers.sending import Notifying, check_config
 from tidegate.adapters.notifiers.webhook import signature
 from tidegate.core.alerting.machine import step
 from tidegate.core.alerting.messages import payload, trial_payload
-from tidegate.core.alerting.model import Facts, Observation
+from tidegate.core.alerting.model import AlertFacts, Observation
 from tidegate.core.alerting.model import Receiver as Wanted
 from tidegate.errors import InvalidArgument
 from tidegate.errors.alerts import DeliveryFailed, DeliveryRefused
@@ -35,7 +35,7 @@ def _message() -> dict[str, Any]:
         "data_drift", "churn", "feature_drift", "alert", "2", "age", severity="high", message="age <moved> by 0.31",
         evidence={"effect": 0.31},
     )  # fmt: skip
-    return payload(step(Facts(receivers=(Wanted("hook"),)), [found], AT).notices[0], "http://console")
+    return payload(step(AlertFacts(receivers=(Wanted("hook"),)), [found], AT).notices[0], "http://console")
 
 
 def _notifying(deadline_s: float = 5.0) -> Notifying:
@@ -248,5 +248,5 @@ def test_what_nothing_could_be_sent_with_is_refused(kind: str, config: dict[str,
 
 def test_a_message_says_how_many_alerts_it_leaves_out() -> None:
     many = [Observation("data_drift", "churn", "d", "alert", feature=f"f{number}") for number in range(60)]
-    body = payload(step(Facts(receivers=(Wanted("hook"),)), many, AT).notices[0], "")
+    body = payload(step(AlertFacts(receivers=(Wanted("hook"),)), many, AT).notices[0], "")
     assert (len(body["alerts"]), body["truncatedAlerts"]) == (50, 10)

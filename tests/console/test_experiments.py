@@ -15,7 +15,7 @@ from support.control import ME
 from support.decisions import look
 from tidegate.clock import now
 from tidegate.sequential.analysis import Analysis
-from tidegate.services.experiments.evidence import Evidence
+from tidegate.services.experiments.evidence import ExperimentEvidence
 from tidegate.store import experiments as rows
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.tables import VariantRow
@@ -81,7 +81,7 @@ def found(container: Container, endpoint: str, looks: int, decision: str = "cont
             body = msgspec.to_builtins(one)
             rows.add_look(tx, row, body, one.at)
             analysis = Analysis(one.metrics, one.guardrails, one.ratio)
-            row.evidence = msgspec.to_builtins(Evidence(analysis, one.arms))
+            row.evidence = msgspec.to_builtins(ExperimentEvidence(analysis, one.arms))
         row.decision, row.reason, row.looked_at, row.winner = decision, "for a reason", now(), "treatment"
 
 

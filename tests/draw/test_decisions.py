@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tidegate.draw import Axis, Band, Limit, Parts, Plot, Row, Stair, interval_series, limits, rows, stairs
+from tidegate.draw import Axis, Band, Limit, Parts, Plot, PlotRow, Stair, interval_series, limits, rows, stairs
 
 NOON = 1_795_003_200.0  # 2026-11-18 12:00 UTC
 
@@ -52,7 +52,7 @@ def test_a_limit_of_which_nothing_is_known_has_no_dot() -> None:
 
 
 def test_parts_of_a_row_follow_one_another_and_its_mark_is_where_it_was_meant_to_end() -> None:
-    plot = rows("t", Parts(["matured", "maturing"], "units", "planned"), [Row("control", [600, 200], 800.0)])
+    plot = rows("t", Parts(["matured", "maturing"], "units", "planned"), [PlotRow("control", [600, 200], 800.0)])
     first, second = tree(plot).iter("rect")
     end = float(first.get("x", "")) + float(first.get("width", ""))
     assert float(second.get("x", "")) == pytest.approx(end, abs=0.2)
@@ -64,7 +64,7 @@ def test_parts_of_a_row_follow_one_another_and_its_mark_is_where_it_was_meant_to
 
 def test_rows_want_an_amount_for_each_part() -> None:
     with pytest.raises(ValueError, match="1 amounts for 2 parts"):
-        rows("t", Parts(["a", "b"]), [Row("r", [1.0])])
+        rows("t", Parts(["a", "b"]), [PlotRow("r", [1.0])])
     with pytest.raises(ValueError, match="can be told apart"):
         rows("t", Parts([]), [])
 

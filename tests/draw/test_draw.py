@@ -22,10 +22,10 @@ from tidegate.draw import (
     Line,
     Parts,
     Plot,
-    Row,
-    Size,
-    Span,
+    PlotRow,
+    PlotSize,
     Stair,
+    TimelineSpan,
     bar_share,
     bin_names,
     blocks,
@@ -58,8 +58,10 @@ def every_plot(name: str, values: list[float | None]) -> list[Plot]:
         sparkline(name, values, unit=name),
         histogram_pair(name, bins, Bins(name, values), Bins(name, values), description=name),
         bar_share(name, [(name, value) for value in values]),
-        timeline(name, [Span(name, NOON, value, "high", name) for value in values if known(value)], (NOON, NOON + 9)),
-        rows(name, Parts([name, name], name, name), [Row(name, [value, value], value) for value in values], name),
+        timeline(
+            name, [TimelineSpan(name, NOON, value, "high", name) for value in values if known(value)], (NOON, NOON + 9)
+        ),
+        rows(name, Parts([name, name], name, name), [PlotRow(name, [value, value], value) for value in values], name),
         limits(name, [Limit(name, value, value, 1.0, unit=name) for value in values], name),
         limits(name, [Limit(name, 1.0, 1.0, math.nan if value is None else value, is_least=True) for value in values]),
         stairs(
@@ -279,7 +281,7 @@ def test_an_outline_is_broken_where_the_reference_is_missing() -> None:
 
 def test_a_small_picture_names_its_first_and_its_last_bin() -> None:
     names = [f"({number}.25, {number + 1}.25]" for number in range(20)]
-    plot = histogram_pair("t", names, Bins("r", [1.0] * 20), Bins("now", [2.0] * 20), Size(300, 120))
+    plot = histogram_pair("t", names, Bins("r", [1.0] * 20), Bins("now", [2.0] * 20), PlotSize(300, 120))
     groups = [group for group in tree(plot.svg).iter("g") if group.get("class") == "x"]
     labels = [(item.text, item.get("text-anchor")) for group in groups for item in group]
     assert labels == [("(0.25, 1.25]", "start"), ("(19.25, 20.25]", "end")]
@@ -294,7 +296,7 @@ def test_events_are_marked_within_the_axis_alone() -> None:
 
 
 def test_a_timeline_has_a_row_for_each_span_and_an_end_for_what_goes_on() -> None:
-    spans = [Span("drift", NOON, None, "high", "moved"), Span("errors", NOON - 60, NOON, "low")]
+    spans = [TimelineSpan("drift", NOON, None, "high", "moved"), TimelineSpan("errors", NOON - 60, NOON, "low")]
     plot = timeline("t", spans, (NOON - 100, NOON + 100))
     parsed(plot)
     bars = [rect for rect in tree(plot.svg).iter("rect") if rect.get("class") != "none"]
@@ -306,7 +308,7 @@ def test_a_timeline_has_a_row_for_each_span_and_an_end_for_what_goes_on() -> Non
 
 
 def test_a_timeline_draws_no_more_rows_than_can_be_read() -> None:
-    plot = timeline("t", [Span("drift", NOON, NOON + 1, "high")] * 1000, (NOON, NOON + 100))
+    plot = timeline("t", [TimelineSpan("drift", NOON, NOON + 1, "high")] * 1000, (NOON, NOON + 100))
     assert plot.svg.count("<rect") == 30
     assert "970 more are in the table" in plot.svg
     parsed(timeline("t", [], (NOON, NOON + 100)))
@@ -359,7 +361,7 @@ def test_many_bins_are_drawn_together_with_their_neighbours() -> None:
 
 
 def test_parts_fill_the_bar() -> None:
-    plot = bar_share("t", [("7", 90.0), ("8", 10.0), ("9", 0.0)], Size(100.0, 8.0))
+    plot = bar_share("t", [("7", 90.0), ("8", 10.0), ("9", 0.0)], PlotSize(100.0, 8.0))
     widths = [float(rect.get("width", "")) for rect in tree(plot.svg).iter("rect")]
     assert widths == [100.0, 89.1, 9.9]
     assert [row[1] for row in plot.table.rows] == ["90 %", "10 %", "0 %"]
@@ -371,7 +373,9 @@ def test_every_class_has_its_look() -> None:
     plots = [
         series("t", times, lines, Axis("ms", level=("limit", 1.0), events=[("deploy", NOON)])),
         timeline(
-            "t", [Span("a", NOON, None, look) for look in ("low", "medium", "high", "critical")], (NOON, NOON + 9)
+            "t",
+            [TimelineSpan("a", NOON, None, look) for look in ("low", "medium", "high", "critical")],
+            (NOON, NOON + 9),
         ),
         series("t", [], []),
         bar_share("t", [(str(number), 1.0) for number in range(12)]),

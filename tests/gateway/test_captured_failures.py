@@ -20,7 +20,7 @@ from support.gateway_bed import Bed, Gateway
 from support.grpc_process import request as grpc_request
 from support.grpc_process import stub
 from support.wait import until
-from tidegate.core.routing.assign import Assignment
+from tidegate.core.routing.assign import WeightedVariants
 from tidegate.wire.decision import Decision
 from tidegate.wire.journal import BatchRecord, FailedCall, FailureRecord, JournalEntry, list_segments, read_entries
 
@@ -207,7 +207,7 @@ def test_a_unit_whose_variant_has_no_replica_is_recorded_with_both_variants(bed:
     gateway = bed.gateway()
     made = bed.endpoint({"1": 50, "2": 50})
     bed.publish_endpoints(replace(made, experiment="blue", phase=3))
-    table = Assignment({"1": 50, "2": 50})
+    table = WeightedVariants({"1": 50, "2": 50})
     unit = next(f"user-{number}" for number in range(100) if table.variant("salt", f"user-{number}") == "2")
     replicas[1].process.kill()
 

@@ -16,7 +16,7 @@ from support.gateway_bed import Bed, Gateway
 from support.grpc_process import request as grpc_request
 from support.grpc_process import stub
 from support.wait import until
-from tidegate.core.routing.assign import Assignment
+from tidegate.core.routing.assign import WeightedVariants
 from tidegate.wire.decision import Decision
 from tidegate.wire.journal import BatchRecord, list_segments, read_entries
 
@@ -75,7 +75,7 @@ def test_a_ramp_covers_more_units_and_moves_none(bed: Bed) -> None:
     before: dict[str, Any] = {}
     for coverage in (0.1, 0.5, 1.0):
         ramped(bed, coverage)
-        table = Assignment({"control": 50, "treatment": 50}, coverage, "control")
+        table = WeightedVariants({"control": 50, "treatment": 50}, coverage, "control")
         told = {key: assigned(gateway, key) for key in keys}
         for key in keys:
             place = table.places[table.index("exp", key)]

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from support.gateway_bed import Bed, Gateway, Load
 from support.wait import until
-from tidegate.core.routing.assign import Assignment
+from tidegate.core.routing.assign import WeightedVariants
 from tidegate.wire.snapshot import RoutedEndpoint
 
 Shared = tuple[Bed, Gateway]
@@ -36,7 +36,7 @@ def test_traffic_is_split_by_weight(shared: Shared) -> None:
 
 
 def test_a_unit_sticks_and_gets_what_anybody_can_work_out(shared: Shared) -> None:
-    assignment = Assignment({"1": 75, "2": 25})
+    assignment = WeightedVariants({"1": 75, "2": 25})
     for number in range(40):
         key = f"user-{number}"
         got = {shared[1].ask([1, 2, 3], headers={"X-Tidegate-Key": key}).json["model_version"] for _ in range(3)}
@@ -100,7 +100,7 @@ def test_an_experiment_s_variants_share_a_version_and_stick_by_its_salt(bed: Bed
     plain = bed.endpoint({"1": 100})
     half = [replace(plain.variants[0], name=name, weight=50.0) for name in ("control", "treatment")]
     bed.publish_endpoints(replace(plain, variants=tuple(half), assignment_salt="of the experiment"))
-    assignment = Assignment({"control": 50, "treatment": 50})
+    assignment = WeightedVariants({"control": 50, "treatment": 50})
     seen = set()
     for number in range(20):
         reply = gateway.ask([1, 2, 3], headers={"X-Tidegate-Key": f"user-{number}"})
@@ -201,7 +201,7 @@ def test_units_whose_own_version_is_up_stay_there_while_another_is_down(bed: Bed
     bed.replica("3")
     gateway = bed.gateway()
     bed.publish({"1": 20, "2": 40, "3": 40})
-    own = Assignment({"1": 20, "2": 40, "3": 40})
+    own = WeightedVariants({"1": 20, "2": 40, "3": 40})
     for number in range(60):
         key = f"user-{number}"
         version = own.variant("salt", key)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from support.gateway_bed import Bed, Gateway, Replica, Reply
 from support.wait import until
-from tidegate.core.routing.assign import Assignment
+from tidegate.core.routing.assign import WeightedVariants
 
 
 class Asked:
@@ -76,7 +76,7 @@ def test_arms_of_a_version_that_sleeps_wait_together_and_answer_under_their_own_
         bed.publish_endpoints(replace(endpoint, variants=arms, coverage=0.5, uncovered="stable", phase=1))
 
     publish(asleep=True)
-    table = Assignment({"baseline": 60, "canary": 40}, 0.5, "stable")
+    table = WeightedVariants({"baseline": 60, "canary": 40}, 0.5, "stable")
     units = [f"user-{number}" for number in range(12)]
     asked = [Asked(partial(gateway.ask, [1, 2, 3], user_id=unit)) for unit in units]
     tester = Asked(lambda: gateway.ask([1, 2, 3], headers={"X-Tidegate-Variant": "canary"}))

@@ -10,7 +10,7 @@ import pytest
 
 from tidegate.sequential import means
 from tidegate.sequential.analysis import Analysis, analyse
-from tidegate.sequential.decision import Facts, Verdict, decide
+from tidegate.sequential.decision import DecisionFacts, ExperimentVerdict, decide
 from tidegate.sequential.units import Exposed, Units
 from tidegate.wire.experiments import ArmSpec, ExperimentSpec, Guardrail, Metric, OnBreach
 
@@ -35,9 +35,9 @@ def times(ms: tuple[float, ...], n: int, seed: int = 2) -> Units:
 
 def look(
     units: dict[str, Units], spec: ExperimentSpec = SPEC, days: float = 1.0, n: int = 5000
-) -> tuple[Analysis, Verdict]:
+) -> tuple[Analysis, ExperimentVerdict]:
     found = analyse(spec, units, Exposed({1: [n] * len(spec.arms)}))
-    return found, decide(spec, found, Facts(0.0, days * DAY))
+    return found, decide(spec, found, DecisionFacts(0.0, days * DAY))
 
 
 def test_a_better_version_that_keeps_its_guardrails_is_promoted_in_words() -> None:
@@ -99,7 +99,7 @@ def test_too_few_units_say_nothing() -> None:
 
 def test_a_metric_that_nobody_reports_is_named() -> None:
     found = analyse(SPEC, {}, Exposed({1: [500, 500]}))
-    verdict = decide(SPEC, found, Facts(0.0, DAY, unreported=["conversion"]))
+    verdict = decide(SPEC, found, DecisionFacts(0.0, DAY, unreported=["conversion"]))
     assert verdict.decision == "insufficient_data"
     assert "conversion" in verdict.reason
 
@@ -118,11 +118,11 @@ def test_a_wrong_ratio_holds() -> None:
     units = {"conversion": flips((0.2, 0.26), 8000), "guardrail:latency": times((30, 30), 8000)}
     found = analyse(SPEC, units, Exposed({1: [8000, 6500]}))
     assert not found.ratio.sound
-    verdict = decide(SPEC, found, Facts(0.0, DAY))
+    verdict = decide(SPEC, found, DecisionFacts(0.0, DAY))
     assert verdict.decision == "hold"
     assert "ratio" in verdict.reason
     mixed = analyse(SPEC, units, Exposed({1: [8000, 8000]}, several=400))
-    assert "more than one arm" in decide(SPEC, mixed, Facts(0.0, DAY)).reason
+    assert "more than one arm" in decide(SPEC, mixed, DecisionFacts(0.0, DAY)).reason
 
 
 def test_the_interval_of_the_improvement_leaves_out_zero_exactly_when_the_test_rejects() -> None:
@@ -218,7 +218,7 @@ def test_what_is_held_ends_all_the_same_when_its_days_are_over() -> None:
     assert ended.decision == "inconclusive"
     assert "latency is worse" in ended.reason
     mismatched = analyse(SPEC, units | {"guardrail:latency": times((30, 30), 8000)}, Exposed({1: [8000, 6500]}))
-    ended = decide(SPEC, mismatched, Facts(0.0, 31 * DAY))
+    ended = decide(SPEC, mismatched, DecisionFacts(0.0, 31 * DAY))
     assert (ended.decision, "unhealthy: ratio" in ended.reason) == ("inconclusive", True)
 
 
@@ -312,9 +312,9 @@ def test_a_quantile_guardrail_lets_an_equal_version_pass_and_stops_a_slow_one() 
 def test_guardrails_alone_and_a_clock_that_went_back_are_no_trouble() -> None:
     spec = replace(SPEC, metrics=())
     found = analyse(spec, {"guardrail:latency": times((30, 45), 4000)}, Exposed({1: [4000, 4000]}))
-    assert decide(spec, found, Facts(0.0, DAY)).decision == "rollback"
+    assert decide(spec, found, DecisionFacts(0.0, DAY)).decision == "rollback"
     equal = {"conversion": flips((0.2, 0.2), 2000), "guardrail:latency": times((30, 30), 2000)}
-    verdict = decide(SPEC, analyse(SPEC, equal, Exposed({1: [2000, 2000]})), Facts(started_at=DAY, now=0.0))
+    verdict = decide(SPEC, analyse(SPEC, equal, Exposed({1: [2000, 2000]})), DecisionFacts(started_at=DAY, now=0.0))
     assert verdict.decision == "continue"
     assert verdict.days_left is None
 

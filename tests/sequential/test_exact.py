@@ -7,7 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from tidegate.sequential.exact import Exact, Table, difference_bounds, log_mixture, log_two_samples, rate_bounds
+from tidegate.sequential.exact import (
+    ContingencyTable,
+    Exact,
+    difference_bounds,
+    log_mixture,
+    log_two_samples,
+    rate_bounds,
+)
 
 
 def test_a_mixture_is_a_martingale_under_the_null() -> None:
@@ -30,12 +37,14 @@ def test_evidence_by_counts_is_one_at_most_on_average_whatever_the_rate(rate_a: 
             chance = math.comb(n_a, x) * rate_a**x * (1 - rate_a) ** (n_a - x)
             chance *= math.comb(4, y) * rate_b**y * (1 - rate_b) ** (4 - y)
             if chance:
-                total += chance * math.exp(log_two_samples(Table.of(x, n_a, y, 4), 0.0, 1))
+                total += chance * math.exp(log_two_samples(ContingencyTable.of(x, n_a, y, 4), 0.0, 1))
     assert total <= 1 + 1e-9
 
 
 def test_bounds_hold_their_estimates_and_narrow_with_the_sample() -> None:
-    small, large = (difference_bounds(Table.of(k, n, 2 * k, n), 0.05, 0.05) for k, n in ((10, 1000), (1000, 100_000)))
+    small, large = (
+        difference_bounds(ContingencyTable.of(k, n, 2 * k, n), 0.05, 0.05) for k, n in ((10, 1000), (1000, 100_000))
+    )
     assert small[0] < large[0] < 0.01 < large[1] < small[1]
     assert rate_bounds(0, 100, 0.05)[0] == 0.0
     assert rate_bounds(100, 100, 0.05)[1] == 1.0
@@ -45,7 +54,7 @@ def test_bounds_hold_their_estimates_and_narrow_with_the_sample() -> None:
 
 def test_by_events_the_test_and_the_interval_agree() -> None:
     for in_b in range(100, 180, 10):
-        found = Exact(Table.of(100, 10_000, in_b, 10_000), 0.5, 40.0, 0.01, in_b / 10_000)
+        found = Exact(ContingencyTable.of(100, 10_000, in_b, 10_000), 0.5, 40.0, 0.01, in_b / 10_000)
         low, high = found.interval(0.05)
         assert low is not None
         assert high is not None
@@ -54,7 +63,7 @@ def test_by_events_the_test_and_the_interval_agree() -> None:
 
 
 def test_no_event_at_all_says_nothing_of_the_ratio_and_much_of_the_rate() -> None:
-    found = Exact(Table.of(0, 10_000, 0, 10_000), 0.5, 40.0, 0.0, 0.0)
+    found = Exact(ContingencyTable.of(0, 10_000, 0, 10_000), 0.5, 40.0, 0.0, 0.0)
     assert found.log_e(0.05) == 0.0
     assert found.interval(0.05) == (None, None)
     assert found.apart(0.05) == 0

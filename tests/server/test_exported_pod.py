@@ -18,7 +18,7 @@ from support.images import plain_model
 from support.wait import free_ports, until
 from tidegate import runtimes
 from tidegate.adapters.images.context import write_model, write_program
-from tidegate.core.images.contents import Contents, dockerfile
+from tidegate.core.images.contents import ImageContents, dockerfile
 from tidegate.core.manifests.export import manifests_of
 from tidegate.core.manifests.served import ExportSettings, ServedRequest
 
@@ -45,7 +45,7 @@ def _files(root: Path) -> set[Path]:
 
 def _argv(image: Path, ports: list[int]) -> list[str]:
     """The image's entry point, with other ports: several tests run at once."""
-    contents = Contents("churn", "1", "d", "0", "python:3.11-slim")
+    contents = ImageContents("churn", "1", "d", "0", "python:3.11-slim")
     text = dockerfile(contents).partition("ENTRYPOINT ")[2].partition("]")[0] + "]"
     entry = [one.replace("/model/", f"{image}/model/") for one in json.loads(text.replace("\\\n", ""))]
     assert entry[0] == PYTHON_OF_IMAGE

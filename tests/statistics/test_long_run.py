@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tidegate.watch.long_run import DailyReference, DayLosses, evaluate_days
-from tidegate.watch.performance import Metric, Reference
+from tidegate.watch.performance import LossMetric, Reference
 
 ROWS, RISK, TIMES = 900, 0.25, 1_500
-ACCURACY = Metric("accuracy")
+ACCURACY = LossMetric("accuracy")
 
 
 def days_of(rng: np.random.Generator, count: int, spread: float, after: float, worse: float = 0.0) -> Any:

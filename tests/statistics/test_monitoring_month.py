@@ -11,7 +11,7 @@ import pytest
 from tidegate.core.captured import Columns
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.services.monitoring.baselines import BaselineRows, KnownBaseline, make_baseline
-from tidegate.services.monitoring.evaluation import Evaluation, Seen
+from tidegate.services.monitoring.evaluation import Evaluation, WatchedEndpoint
 from tidegate.store.monitoring import Block
 from tidegate.wire.monitoring import BaselineView, MonitorResult
 from tidegate.wire.signature import Signature, TensorSpec
@@ -106,7 +106,7 @@ def pages(month: Month, days: int = DAYS) -> list[MonitorResult]:
     found: list[MonitorResult] = []
     for number in range(1, 24 * days + 1):
         now = BEGIN + number * HOUR_S
-        seen = Seen("e", "u", "m", BEGIN, settings, {"1": SIGNATURE}, blocks)
+        seen = WatchedEndpoint("e", "u", "m", BEGIN, settings, {"1": SIGNATURE}, blocks)
         evaluation = Evaluation(seen, month, baselines, now)
         evaluation.run()
         blocks = {**blocks, **evaluation.blocks}

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from tidegate.watch import betting, metrics
-from tidegate.watch.performance import Cohort, Metric, Reference, evaluate
+from tidegate.watch.performance import Cohort, LossMetric, Reference, evaluate
 from tidegate.watch.values import Floats
 
 pytestmark = pytest.mark.long
 
-ACCURACY = Metric("accuracy")
+ACCURACY = LossMetric("accuracy")
 
 
 def wrong(rng: np.random.Generator, rows: int, share: float) -> Floats:

@@ -10,7 +10,7 @@ from tidegate.watch.clustering import Clustering
 from tidegate.watch.drift import DriftContext
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.layout import Layout
-from tidegate.watch.performance import Cohort, Metric, Reference
+from tidegate.watch.performance import Cohort, LossMetric, Reference
 
 pytestmark = pytest.mark.long
 
@@ -42,7 +42,7 @@ def test_months_without_drift_have_hardly_a_page(rows_per_hour: int, months: int
         )
         wrong = Cohort((rng.random(rows) < 0.1).astype(np.float64))
         page_alpha = budget.page_alpha("performance", block_s)
-        worse = performance.evaluate(wrong, reference, Metric("accuracy"), page_alpha=page_alpha)
+        worse = performance.evaluate(wrong, reference, LossMetric("accuracy"), page_alpha=page_alpha)
         pages += any(each.drift_detected for each in found.values()) or bool(worse.significant_drop)
         rows, begun_h, blocks = 0, hour, blocks + 1
     assert blocks >= 89

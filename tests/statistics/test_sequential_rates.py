@@ -14,7 +14,7 @@ import pytest
 from lib import experimenting
 from tidegate.sequential import means
 from tidegate.sequential.analysis import Analysis, analyse
-from tidegate.sequential.decision import Facts, decide
+from tidegate.sequential.decision import DecisionFacts, decide
 from tidegate.sequential.guard import Alphas, Bound, Counted, latency, rates
 from tidegate.sequential.paired import paired
 from tidegate.sequential.quantiles import Quantiles
@@ -184,7 +184,7 @@ def experiment(seed: int, *, better: float, slower: float, spec: ExperimentSpec 
         units["guardrail:latency"] = Units(arm[:n], phase[:n], ms[:n])
         counts = {p: np.bincount(arm[:n][phase[:n] == p], minlength=2).tolist() for p in np.unique(phase[:n])}
         before = analyse(spec, units, Exposed(counts), before)
-        verdict = decide(spec, before, Facts(0.0, look * 86400.0))
+        verdict = decide(spec, before, DecisionFacts(0.0, look * 86400.0))
         if verdict.decision in ("promote", "rollback", "hold"):
             return verdict.decision
     return "continue"

@@ -12,7 +12,7 @@ from support.docker_engine import DockerEngine, cache_dir
 from tidegate.adapters.docker.build import DockerCli
 from tidegate.adapters.images import context as image_context
 from tidegate.adapters.images.wheelhouse import Wheelhouse, WheelTarget, lay_out
-from tidegate.core.images.contents import Contents, default_tag, dockerfile
+from tidegate.core.images.contents import ImageContents, default_tag, dockerfile
 from tidegate.version import __version__
 from tidegate.wire.manifest import Manifest
 
@@ -59,7 +59,9 @@ def build_image(engine: DockerEngine, manifest: Manifest, package_dir: Path, scr
     target = WheelTarget("{}.{}".format(*sys.version_info[:2]), platform.machine(), (2, 99))
     lay_out(wheels.collect(pins, target, lambda _line: None), context / "wheels")
     image_context.write_requirements(pins, context)
-    contents = Contents(manifest.name, manifest.version, manifest.digest, __version__, engine.base, pickle_granted=True)
+    contents = ImageContents(
+        manifest.name, manifest.version, manifest.digest, __version__, engine.base, pickle_granted=True
+    )
     (context / "Dockerfile").write_text(dockerfile(contents))
     cli, tag = DockerCli(env), default_tag(manifest.name, manifest.version)
     cli.tag(cli.build(context, lambda _line: None).id, tag)  # one that only another is built on would not be listed

@@ -9,7 +9,7 @@ import numpy as np
 from tidegate.watch.drift import DriftContext
 from tidegate.watch.drift import evaluate as evaluate_drift
 from tidegate.watch.histogram import Histogram, reference
-from tidegate.watch.performance import Cohort, Metric, Reference
+from tidegate.watch.performance import Cohort, LossMetric, Reference
 from tidegate.watch.performance import evaluate as evaluate_performance
 from tidegate.wire.monitoring import Histograms, MonitorResult
 
@@ -54,7 +54,7 @@ def performance_results(error_rates: list[float], rows: int = 800, missing: floa
     for hour, rate in enumerate(error_rates):
         losses = rng.binomial(1, rate, rows).astype(float)
         losses[rng.random(rows) < missing] = np.nan
-        performance = evaluate_performance(Cohort(losses), was, Metric("accuracy"))
+        performance = evaluate_performance(Cohort(losses), was, LossMetric("accuracy"))
         until = NOON - HOUR_S * (len(error_rates) - 1 - hour)
         plain = {key: value for key, value in performance.as_dict().items() if key in FIELDS}
         made: dict[str, Any] = {"monitor": "performance", "endpoint": "churn", "version": "3"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tidegate.errors import InvalidArgument
-from tidegate.watch.baseline import SEGMENT_ROWS_MIN, Baseline, Source, baseline_of
+from tidegate.watch.baseline import SEGMENT_ROWS_MIN, Baseline, BaselineRowsGiven, baseline_of
 from tidegate.watch.drift import DriftContext, evaluate
 from tidegate.watch.histogram import Histogram, merged
 
@@ -20,7 +20,7 @@ INPUTS: dict[str, Any] = {
 }
 OUTPUTS: dict[str, Any] = {"score": RNG.random(ROWS), "prediction": RNG.integers(0, 2, ROWS)}
 LOSSES = np.where(RNG.random(ROWS) < 0.5, np.nan, (RNG.random(ROWS) < 0.1).astype(np.float64))
-SOURCE = Source(INPUTS, OUTPUTS, LOSSES, kinds={"prediction": "category"}, by="country")
+SOURCE = BaselineRowsGiven(INPUTS, OUTPUTS, LOSSES, kinds={"prediction": "category"}, by="country")
 
 
 def test_inputs_outputs_and_losses_have_histograms() -> None:
@@ -37,7 +37,7 @@ def test_inputs_outputs_and_losses_have_histograms() -> None:
 
 
 def test_segments_are_counted_in_the_bins_of_the_whole() -> None:
-    everything = Source(INPUTS, by="country")
+    everything = BaselineRowsGiven(INPUTS, by="country")
     made = baseline_of(everything)
     assert list(made.segments) == ["DE", "FR"]  # Italy has too few rows
     few = INPUTS["country"] == "IT"
@@ -71,23 +71,23 @@ def test_the_sample_is_bounded_and_its_rows_belong_together() -> None:
 
 
 def test_without_labels_there_is_no_risk() -> None:
-    assert baseline_of(Source(INPUTS)).whole.loss is None
-    unlabelled = baseline_of(Source(INPUTS, losses=np.full(ROWS, np.nan))).whole
+    assert baseline_of(BaselineRowsGiven(INPUTS)).whole.loss is None
+    unlabelled = baseline_of(BaselineRowsGiven(INPUTS, losses=np.full(ROWS, np.nan))).whole
     assert unlabelled.risk is None
 
 
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        (Source({}), "at least one column"),
-        (Source({"x": []}), "no rows"),
-        (Source({"x": [1, 2], "y": [1]}), "'y' has 1 rows, 'x' 2"),
-        (Source({"x": [1, 2]}, losses=np.zeros(3)), "'x' has 2 rows, 'losses' 3"),
-        (Source({"x": [1]}, {"x": [1]}), "is an input and an output"),
-        (Source({"x": [1]}, by="y"), "no column 'y' to make segments by"),
+        (BaselineRowsGiven({}), "at least one column"),
+        (BaselineRowsGiven({"x": []}), "no rows"),
+        (BaselineRowsGiven({"x": [1, 2], "y": [1]}), "'y' has 1 rows, 'x' 2"),
+        (BaselineRowsGiven({"x": [1, 2]}, losses=np.zeros(3)), "'x' has 2 rows, 'losses' 3"),
+        (BaselineRowsGiven({"x": [1]}, {"x": [1]}), "is an input and an output"),
+        (BaselineRowsGiven({"x": [1]}, by="y"), "no column 'y' to make segments by"),
     ],
 )
-def test_what_cannot_be_a_baseline_is_refused(source: Source, told: str) -> None:
+def test_what_cannot_be_a_baseline_is_refused(source: BaselineRowsGiven, told: str) -> None:
     with pytest.raises(InvalidArgument, match=told):
         baseline_of(source)
 

@@ -11,7 +11,7 @@ from tidegate.errors import InvalidArgument
 from tidegate.watch import boosting
 from tidegate.watch.estimated import Calibration, Estimate, estimate_classifier, estimate_error
 from tidegate.watch.metrics import auc
-from tidegate.watch.performance import Cohort, Metric, Reference, evaluate
+from tidegate.watch.performance import Cohort, LossMetric, Reference, evaluate
 from tidegate.watch.values import Floats
 
 
@@ -71,7 +71,7 @@ def test_a_change_of_the_relation_is_seen_by_labels_alone() -> None:
     quiet = estimate_classifier(*before, now[0])["accuracy"]
     assert quiet.value == pytest.approx(quiet.reference, abs=0.03)
     losses = [((scores >= 0.5) != labels).astype(np.float64) for scores, labels in (before, now)]
-    assert evaluate(Cohort(losses[1]), Reference.of(losses[0]), Metric("accuracy")).significant_drop
+    assert evaluate(Cohort(losses[1]), Reference.of(losses[0]), LossMetric("accuracy")).significant_drop
 
 
 def test_a_regressors_error_is_estimated_where_inputs_moved() -> None:

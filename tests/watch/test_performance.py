@@ -10,10 +10,10 @@ from sklearn import metrics as oracle
 from tidegate.errors import InvalidArgument
 from tidegate.watch import metrics
 from tidegate.watch.losses import absolute_losses, brier_losses, clip_of, error_losses
-from tidegate.watch.performance import Cohort, Metric, MetricReading, PerformanceRule, Reference, evaluate
+from tidegate.watch.performance import Cohort, LossMetric, MetricReading, PerformanceRule, Reference, evaluate
 from tidegate.watch.values import Floats
 
-ACCURACY = Metric("accuracy")
+ACCURACY = LossMetric("accuracy")
 FINE = Reference.of(np.repeat([1.0, 0.0], [500, 4_500]))
 
 
@@ -57,7 +57,7 @@ def test_a_stricter_budget_of_pages_takes_more_to_be_convinced() -> None:
 
 
 def test_without_any_budget_of_pages_there_is_none() -> None:
-    found = evaluate(Cohort(np.ones(5_000)), Reference.exactly(0.1), Metric("accuracy"), page_alpha=0.0)
+    found = evaluate(Cohort(np.ones(5_000)), Reference.exactly(0.1), LossMetric("accuracy"), page_alpha=0.0)
     assert (found.state, found.value, found.lower, found.upper) == ("ok", 0.0, 0.0, 1.0)
 
 
@@ -135,7 +135,7 @@ def test_absolute_errors_are_clipped_at_the_references_largest() -> None:
     drifted = evaluate(
         Cohort(absolute_losses(labels.repeat(20) + 1.9, labels.repeat(20), 2)),
         Reference.of(absolute_losses(labels + 0.2, labels, 2)),
-        Metric("absolute_error", scale=2),
+        LossMetric("absolute_error", scale=2),
     )
     assert drifted.significant_drop
     assert drifted.value == pytest.approx(1.9)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tidegate.errors import InvalidArgument
-from tidegate.watch.baseline import Baseline, Source, baseline_of
+from tidegate.watch.baseline import Baseline, BaselineRowsGiven, baseline_of
 from tidegate.watch.budget import DAY_S
 from tidegate.watch.clustering import Clustering
 from tidegate.watch.drift import DriftContext, evaluate
@@ -27,7 +27,7 @@ def traffic(weeks: float, rows_per_hour: int, swing: float = 1.0) -> tuple[Float
 
 TIMES, VALUES = traffic(3, 520)
 LOSSES = (RNG.random(VALUES.size) < 0.1).astype(np.float64)
-SEASONAL = baseline_of(Source({"x": VALUES}, losses=LOSSES, times_s=TIMES))
+SEASONAL = baseline_of(BaselineRowsGiven({"x": VALUES}, losses=LOSSES, times_s=TIMES))
 
 
 def block(baseline: Baseline, hour_of_day: int, rows: int = 1_000, shift: float = 0.0) -> dict[str, Histogram]:
@@ -60,7 +60,7 @@ def test_a_block_of_several_hours_is_compared_with_all_of_them_in_proportion() -
 
 def test_where_hours_do_not_differ_all_rows_say_what_each_hour_is_like() -> None:
     times, values = traffic(3, 520, swing=0.0)
-    flat = baseline_of(Source({"x": values}, times_s=times))
+    flat = baseline_of(BaselineRowsGiven({"x": values}, times_s=times))
     assert flat.expected({hour_at(3): 10}).part.columns["x"].rows > 100_000
 
 
@@ -68,7 +68,7 @@ def test_where_hours_do_not_differ_all_rows_say_what_each_hour_is_like() -> None
 def test_else_blocks_are_whole_days(weeks: float, rows: int, by: str | None) -> None:
     times, values = traffic(weeks, rows)
     columns: dict[str, Any] = {"x": values} | ({"k": np.arange(values.size) % 2} if by else {})
-    made = baseline_of(Source(columns, by=by, times_s=times))
+    made = baseline_of(BaselineRowsGiven(columns, by=by, times_s=times))
     assert not made.rhythm.seasons
     budget = made.budget()
     assert not budget.closes(1_000_000, 23 * HOUR_S)
@@ -83,7 +83,7 @@ def test_with_hours_of_the_week_a_block_may_close_after_an_hour_but_not_before()
 
 
 def test_without_times_blocks_are_whole_days_of_independent_rows() -> None:
-    made = baseline_of(Source({"x": VALUES[:1_000]}))
+    made = baseline_of(BaselineRowsGiven({"x": VALUES[:1_000]}))
     assert not made.budget().closes(10_000, HOUR_S)
     assert made.expected({hour_at(1): 3}).clustering["x"] == Clustering()
 
@@ -93,12 +93,12 @@ def test_days_that_differ_are_learnt_from_the_rows_times() -> None:
     values = RNG.normal(RNG.normal(0, 0.3, 14)[days], 1.0)
     losses = (RNG.random(days.size) < np.where(days % 2, 0.05, 0.25)).astype(np.float64)
     made = baseline_of(
-        Source({"x": values}, losses=losses, times_s=np.asarray(MONDAY_S + days * DAY_S, dtype=np.float64))
+        BaselineRowsGiven({"x": values}, losses=losses, times_s=np.asarray(MONDAY_S + days * DAY_S, dtype=np.float64))
     )
     expected = made.expected(dict.fromkeys(range(hour_at(0), hour_at(24)), 16))
     assert expected.clustering["x"].correlation > 0.03
     assert expected.losses.correlation > 0.01
-    independent = baseline_of(Source({"x": values}, losses=losses)).whole.risk
+    independent = baseline_of(BaselineRowsGiven({"x": values}, losses=losses)).whole.risk
     assert made.whole.risk is not None
     assert independent is not None
     assert made.whole.risk.upper > independent.upper + 0.01
@@ -121,7 +121,7 @@ def test_hours_of_the_week_are_those_of_the_time_zone() -> None:
     assert cell_of(summer, zone_of("Europe/Berlin")) == 2
     assert cell_of(summer, zone_of("America/New_York")) == 6 * 24 + 20
     with pytest.raises(InvalidArgument, match="no time zone 'Mars'"):
-        baseline_of(Source({"x": [1.0]}, timezone="Mars"))
+        baseline_of(BaselineRowsGiven({"x": [1.0]}, timezone="Mars"))
 
 
 def test_rows_are_found_by_their_hour() -> None:
@@ -139,7 +139,7 @@ def test_a_block_is_judged_by_the_longest_span_that_is_not_longer() -> None:
 def test_a_part_of_a_day_is_no_drift_where_days_are_compared() -> None:
     """Somebody asks at noon: what hours of the day differ by is known, though blocks are whole days."""
     times, values = traffic(2, 100)
-    made = baseline_of(Source({"x": values}, times_s=times))
+    made = baseline_of(BaselineRowsGiven({"x": values}, times_s=times))
     morning = {"x": Histogram.of(RNG.normal(1.0, 1.0, 600), made.whole.columns["x"].layout)}
     assert evaluate(made.whole.columns, morning)["x"].drift_detected
     expected = made.expected(dict.fromkeys(range(hour_at(3), hour_at(9)), 100))

@@ -19,7 +19,7 @@ WHOLE = "row"
 
 
 @dataclass(frozen=True)
-class Field:
+class FormField:
     """One value of the row. `kind` is number, whole, text or flag; an empty one is a missing value."""
 
     name: str
@@ -33,14 +33,14 @@ class Field:
 class RowForm:
     """Fields of a row, or the row as JSON where there are none. `named`: the row goes by column, not by place."""
 
-    fields: tuple[Field, ...] = ()
+    fields: tuple[FormField, ...] = ()
     named: bool = False
     text: str = ""
 
     def filled(self, form: Mapping[str, str]) -> RowForm:
         """As somebody has filled it in."""
         kept = tuple(
-            Field(one.name, one.label, one.kind, one.datatype, form.get(one.name, one.value)) for one in self.fields
+            FormField(one.name, one.label, one.kind, one.datatype, form.get(one.name, one.value)) for one in self.fields
         )
         return RowForm(kept, self.named, form.get(WHOLE, self.text))
 
@@ -77,9 +77,9 @@ def _at(example: Any, place: int) -> Any:
     return example[place] if isinstance(example, list) and place < len(example) else None
 
 
-def _field(place: int, label: str, datatype: str, value: Any) -> Field:
+def _field(place: int, label: str, datatype: str, value: Any) -> FormField:
     kind = "flag" if datatype == "BOOL" else "text" if datatype == "BYTES" else _number(datatype)
-    return Field(f"f{place}", label, kind, datatype, _text(value))
+    return FormField(f"f{place}", label, kind, datatype, _text(value))
 
 
 def _number(datatype: str) -> str:
@@ -94,7 +94,7 @@ def _text(value: Any) -> str:
     return f"{value!r}" if isinstance(value, float) else str(value)
 
 
-def _value(one: Field) -> Any:
+def _value(one: FormField) -> Any:
     """As plain JSON has it; what the model takes of it, the gateway says."""
     if one.kind == "text":
         return one.value

@@ -23,7 +23,7 @@ _ESCAPED = {"%22": '"', "%0D": "\r", "%0A": "\n"}
 
 
 @dataclass(frozen=True)
-class Part:
+class BodyPart:
     """A field, or a file where there is a `filename`. `content` is to be read before the next part is asked for."""
 
     name: str
@@ -42,7 +42,7 @@ def boundary_of(content_type: str) -> bytes:
     return boundary.encode()
 
 
-def parts(chunks: Iterable[bytes], boundary: bytes) -> Iterator[Part]:
+def parts(chunks: Iterable[bytes], boundary: bytes) -> Iterator[BodyPart]:
     """Each part in turn; what is left of one's content is skipped. Raises `MalformedRequest`."""
     body = _Body(chunks)
     delimiter = b"\r\n--" + boundary
@@ -52,7 +52,7 @@ def parts(chunks: Iterable[bytes], boundary: bytes) -> Iterator[Part]:
             return
         name, filename = _named(body.head())
         content = body.until(delimiter)
-        yield Part(name, filename, content)
+        yield BodyPart(name, filename, content)
         _skip(content)
     raise MalformedRequest(f"the form cannot be read: it has more than {PARTS_MAX} parts")
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from starlette.requests import ClientDisconnect
 
 from tidegate.client import Client
-from tidegate.console.multipart import Part, parts
+from tidegate.console.multipart import BodyPart, parts
 from tidegate.errors import DeadlineExceeded, MalformedRequest, TooLarge
 
 FILES: Mapping[str, tuple[str, str]] = {
@@ -46,7 +46,7 @@ def received(chunks: Iterable[bytes], boundary: bytes, client: Client) -> dict[s
     return form
 
 
-def _uploaded(part: Part, client: Client) -> dict[str, str]:
+def _uploaded(part: BodyPart, client: Client) -> dict[str, str]:
     """Nothing where no file was chosen: browsers send an empty one without a name."""
     if not part.filename:
         return {}

@@ -6,14 +6,14 @@ Content-Security-Policy takes them; how they look is in `STYLE`, once on the pag
 
 from tidegate.draw.bars import Bins, bar_share, bin_names, histogram_pair
 from tidegate.draw.blocks import blocks
-from tidegate.draw.frame import Axis, Size
+from tidegate.draw.frame import Axis, PlotSize
 from tidegate.draw.limits import Limit, limits
 from tidegate.draw.lines import Band, Line, interval_series, series, sparkline
-from tidegate.draw.plot import Plot, Table
-from tidegate.draw.rows import Parts, Row, rows
+from tidegate.draw.plot import Plot, PlotTable
+from tidegate.draw.rows import Parts, PlotRow, rows
 from tidegate.draw.stairs import Stair, stairs
 from tidegate.draw.style import STYLE
-from tidegate.draw.timeline import Span, timeline
+from tidegate.draw.timeline import TimelineSpan, timeline
 
 __all__ = [
     "STYLE",
@@ -24,11 +24,11 @@ __all__ = [
     "Line",
     "Parts",
     "Plot",
-    "Row",
-    "Size",
-    "Span",
+    "PlotRow",
+    "PlotSize",
+    "PlotTable",
     "Stair",
-    "Table",
+    "TimelineSpan",
     "bar_share",
     "bin_names",
     "blocks",

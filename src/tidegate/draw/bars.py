@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tidegate.draw.frame import GRID_LINES, LEFT, RIGHT, TOP, USUAL, Size, grid, no_data
+from tidegate.draw.frame import GRID_LINES, LEFT, RIGHT, TOP, USUAL, PlotSize, grid, no_data
 from tidegate.draw.markup import element, shortened, text
-from tidegate.draw.plot import COLOURS, Plot, Table, area_key, chosen, outline_key, picture
+from tidegate.draw.plot import COLOURS, Plot, PlotTable, area_key, chosen, outline_key, picture
 from tidegate.draw.scales import MISSING, AxisScale, known, rounded_out, written
 
 BINS_MAX = 60
@@ -18,7 +18,7 @@ LABEL_CHARS_MAX = 14
 GRID_LINE_HEIGHT = 24.0
 """Lines of the grid stand at least so far apart."""
 _GAP = 1.0
-THIN = Size(240.0, 12.0)
+THIN = PlotSize(240.0, 12.0)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def histogram_pair(
     bins: Sequence[str],
     reference: Bins,
     current: Bins,
-    size: Size = USUAL,
+    size: PlotSize = USUAL,
     description: str = "",
 ) -> Plot:
     """Two distributions over the same bins: the current one as bars, the reference as an outline over them.
@@ -79,10 +79,10 @@ def histogram_pair(
     columns = [_cells(one.counts, every) for one, every in zip((reference, current), shares, strict=True)]
     rows = [[bins[index], *columns[0][index], *columns[1][index]] for index in chosen(len(bins))]
     keys = (outline_key(reference.name), area_key(current.name, "now"))
-    return Plot(svg, Table(title, headers, rows, len(bins)), keys)
+    return Plot(svg, PlotTable(title, headers, rows, len(bins)), keys)
 
 
-def bar_share(title: str, parts: Sequence[tuple[str, float | None]], size: Size = THIN) -> Plot:
+def bar_share(title: str, parts: Sequence[tuple[str, float | None]], size: PlotSize = THIN) -> Plot:
     """How a whole is shared, as one bar; each part is drawn by its share of the sum, and none that is not above 0."""
     amounts = [max(known(amount) or 0.0, 0.0) for _name, amount in parts]
     total = sum(amount / 2**20 for amount in amounts)  # which cannot overflow
@@ -99,7 +99,7 @@ def bar_share(title: str, parts: Sequence[tuple[str, float | None]], size: Size 
     svg = picture(title, said, (size.width, size.height), "".join(drawn), "share")
     rows = [[parts[index][0], told[index]] for index in chosen(len(parts))]
     keys = [area_key(name, _fill(index), told[index]) for index, (name, _amount) in enumerate(parts)]
-    return Plot(svg, Table(title, ["part", "share"], rows, len(parts)), tuple(keys))
+    return Plot(svg, PlotTable(title, ["part", "share"], rows, len(parts)), tuple(keys))
 
 
 def _shares(counts: Sequence[float | None]) -> list[float | None]:

@@ -18,14 +18,14 @@ MARK_CHARS_MAX = 16
 
 
 @dataclass(frozen=True)
-class Size:
+class PlotSize:
     """Of the picture, in CSS pixels at its natural width: pages stretch and shrink it."""
 
     width: float = 480.0
     height: float = 180.0
 
 
-USUAL = Size()
+USUAL = PlotSize()
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Axes:
         return int(self.x.end - self.x.start)
 
 
-def framed(size: Size, axis: Axis, times: tuple[float, float] | None, values: Iterable[float]) -> Axes:
+def framed(size: PlotSize, axis: Axis, times: tuple[float, float] | None, values: Iterable[float]) -> Axes:
     """Axes for known values between the first and the last time; None: nothing is known, which the frame says."""
     found = list(values)
     level = [] if axis.level is None else [axis.level[1]]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from tidegate.draw.frame import RIGHT
 from tidegate.draw.markup import element, shortened, text
-from tidegate.draw.plot import Key, Plot, Table, chosen, picture
+from tidegate.draw.plot import Key, Plot, PlotTable, chosen, picture
 from tidegate.draw.scales import MISSING, AxisScale, domain, known, rounded_out, written
 
 ROWS_MAX = 20
@@ -53,7 +53,9 @@ def limits(title: str, given: Sequence[Limit], description: str = "") -> Plot:
     said = " ".join([description, *(f"{one.name}: {_words(one)}, {one.state}." for one in drawn)]).strip()
     headers = ["name", "value", "bound", "limit", "unit", "state"]
     rows = [_cells(given[at]) for at in chosen(len(given))]
-    return Plot(picture(title, said, (WIDTH, height), "".join(parts)), Table(title, headers, rows, len(given)), _KEYS)
+    return Plot(
+        picture(title, said, (WIDTH, height), "".join(parts)), PlotTable(title, headers, rows, len(given)), _KEYS
+    )
 
 
 def _key(name: str, markup: str) -> Key:

@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tidegate.draw.frame import USUAL, Axes, Axis, Size, framed
+from tidegate.draw.frame import USUAL, Axes, Axis, PlotSize, framed
 from tidegate.draw.markup import element
-from tidegate.draw.plot import Key, Plot, Table, chosen, event_key, level_key, line_key, picture, stroke
+from tidegate.draw.plot import Key, Plot, PlotTable, chosen, event_key, level_key, line_key, picture, stroke
 from tidegate.draw.scales import MISSING, AxisScale, domain, known, written
 from tidegate.draw.thinning import Run, check_times, envelope, runs
 from tidegate.draw.times import moment
 
 Values = Sequence[float | None]
 
-AMOUNTS, SCORES, SMALL = Axis(), Axis(from_zero=False), Size(120.0, 28.0)
+AMOUNTS, SCORES, SMALL = Axis(), Axis(from_zero=False), PlotSize(120.0, 28.0)
 EVENT_NAMES_MAX = 3
 """So many kinds of events are named in a legend, of more their number; each says its own on hovering."""
 CUT_SHARE = 0.1
@@ -46,7 +46,7 @@ def series(
     times: Sequence[float],
     lines: Sequence[Line],
     axis: Axis = AMOUNTS,
-    size: Size = USUAL,
+    size: PlotSize = USUAL,
     description: str = "",
 ) -> Plot:
     """Lines over time (seconds since 1970, in order). Long ones are thinned, so that every peak stays.
@@ -70,7 +70,7 @@ def interval_series(
     times: Sequence[float],
     bands: Sequence[Band],
     axis: Axis = SCORES,
-    size: Size = USUAL,
+    size: PlotSize = USUAL,
     description: str = "",
 ) -> Plot:
     """Values over time with their intervals: a score with its bounds, or a confidence sequence.
@@ -99,7 +99,7 @@ def interval_series(
     return Plot(svg, _table(title, times, columns_of), (*keys, *_of_interest(axis)))
 
 
-def sparkline(title: str, values: Values, size: Size = SMALL, unit: str = "") -> Plot:
+def sparkline(title: str, values: Values, size: PlotSize = SMALL, unit: str = "") -> Plot:
     """A small line without axes, from 0 or its lowest value on; for a row of a table, beside the number itself."""
     places = range(len(values))
     found = runs(places, values, int(size.width))
@@ -109,7 +109,7 @@ def sparkline(title: str, values: Values, size: Size = SMALL, unit: str = "") ->
     axis = Axis(unit)
     drawn = _line(found, Axes(x, y, ""), 0)
     rows = [[str(index + 1), _cell(values[index])] for index in chosen(len(values))]
-    table = Table(title, ["point", unit or "value"], rows, len(values))
+    table = PlotTable(title, ["point", unit or "value"], rows, len(values))
     return Plot(picture(title, _newest(values, axis), (size.width, size.height), drawn, "spark"), table)
 
 
@@ -187,9 +187,9 @@ def _newest_interval(band: Band, axis: Axis) -> str:
     return f"{axis.said(value)} ({written(low)} to {written(high)})"
 
 
-def _table(title: str, times: Sequence[float], columns: Sequence[tuple[str, Values]]) -> Table:
+def _table(title: str, times: Sequence[float], columns: Sequence[tuple[str, Values]]) -> PlotTable:
     rows = [[moment(times[at]), *(_cell(values[at]) for _name, values in columns)] for at in chosen(len(times))]
-    return Table(title, ["time", *(name for name, _values in columns)], rows, len(times))
+    return PlotTable(title, ["time", *(name for name, _values in columns)], rows, len(times))
 
 
 def _cell(value: float | None) -> str:

@@ -26,7 +26,7 @@ class Markup(str):
 
 
 @dataclass(frozen=True)
-class Table:
+class PlotTable:
     """The data of a plot; of more than `TABLE_ROWS_MAX` rows evenly chosen ones, and `total` says of how many."""
 
     caption: str
@@ -67,7 +67,7 @@ class Plot:
     """`svg` is the picture alone. In a template the plot itself is a figure with its legend and table."""
 
     svg: Markup
-    table: Table
+    table: PlotTable
     legend: tuple[Key, ...] = ()
 
     def __html__(self) -> str:

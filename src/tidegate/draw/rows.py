@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tidegate.draw.frame import RIGHT
 from tidegate.draw.markup import element, shortened, text
-from tidegate.draw.plot import Key, Plot, Table, area_key, chosen, limit_key, picture
+from tidegate.draw.plot import Key, Plot, PlotTable, area_key, chosen, limit_key, picture
 from tidegate.draw.scales import MISSING, AxisScale, domain, known, rounded_out, shown, ticks, written
 
 ROWS_MAX = 20
@@ -20,7 +20,7 @@ _LOOKS = ("", " soft", " pale")
 
 
 @dataclass(frozen=True)
-class Row:
+class PlotRow:
     """Amounts of the parts, one after another along the row; None where one is not known. `meant`: where the row was
     meant to end, in the same unit.
     """
@@ -39,7 +39,7 @@ class Parts:
     meant: str = ""
 
 
-def rows(title: str, parts: Parts, given: Sequence[Row], description: str = "") -> Plot:
+def rows(title: str, parts: Parts, given: Sequence[PlotRow], description: str = "") -> Plot:
     """A bar for each row, its parts from strong to pale; all of them along one scale from 0.
 
     Raises `ValueError` for a row that has not one amount a part, and for more parts than can be told apart.
@@ -63,7 +63,7 @@ def rows(title: str, parts: Parts, given: Sequence[Row], description: str = "") 
     svg = picture(title, said, (WIDTH, height), "".join(marks))
     headers = ["row", *(f"{name} ({parts.unit})" if parts.unit else name for name in parts.names)]
     headers += [parts.meant] if parts.meant else []
-    return Plot(svg, Table(title, headers, [_cells(given[at], parts) for at in chosen(len(given))], len(given)),
+    return Plot(svg, PlotTable(title, headers, [_cells(given[at], parts) for at in chosen(len(given))], len(given)),
                 _keys(parts))  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def _grid(x: AxisScale, height: float) -> str:
     return element("g", "".join(parts), class_="grid")
 
 
-def _row(one: Row, index: int, x: AxisScale, parts: Parts) -> str:
+def _row(one: PlotRow, index: int, x: AxisScale, parts: Parts) -> str:
     top, at = TOP + ROW_HEIGHT * index, 0.0
     name = element("text", text(shortened(one.name, NAME_CHARS_MAX)), x=0, y=top + 13)
     note = element("text", text(shortened(_said(one, parts), NOTE_CHARS_MAX)), x=x.end, y=top + 13, text_anchor="end")
@@ -102,7 +102,7 @@ def _sum(amounts: Sequence[float | None]) -> float:
     return sum(max(known(amount) or 0.0, 0.0) for amount in amounts)
 
 
-def _said(one: Row, parts: Parts) -> str:
+def _said(one: PlotRow, parts: Parts) -> str:
     unit = f" {parts.unit}" if parts.unit and len(parts.names) == 1 else ""
     told = [f"{_amount(amount)}{unit} {name}" for amount, name in zip(one.amounts, parts.names, strict=True)]
     if parts.meant and known(one.meant) is not None:
@@ -110,7 +110,7 @@ def _said(one: Row, parts: Parts) -> str:
     return ", ".join(told)
 
 
-def _cells(one: Row, parts: Parts) -> list[str]:
+def _cells(one: PlotRow, parts: Parts) -> list[str]:
     return [one.name, *map(_amount, one.amounts), *([_amount(one.meant)] if parts.meant else [])]
 
 

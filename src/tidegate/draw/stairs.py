@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidegate.draw.frame import USUAL, Axis, Size, framed
+from tidegate.draw.frame import USUAL, Axis, PlotSize, framed
 from tidegate.draw.markup import element, shortened, text
-from tidegate.draw.plot import Key, Plot, Table, area_key, chosen, event_key, picture
+from tidegate.draw.plot import Key, Plot, PlotTable, area_key, chosen, event_key, picture
 from tidegate.draw.scales import MISSING, known, shown, written
 from tidegate.draw.thinning import check_times
 from tidegate.draw.times import moment
@@ -33,7 +33,9 @@ class Stair:
     is_ahead: bool = False
 
 
-def stairs(title: str, given: Sequence[Stair], axis: Axis = AMOUNTS, size: Size = USUAL, description: str = "") -> Plot:
+def stairs(
+    title: str, given: Sequence[Stair], axis: Axis = AMOUNTS, size: PlotSize = USUAL, description: str = ""
+) -> Plot:
     """Each step as an area under its amount; what is ahead as a dashed outline.
 
     Raises `ValueError` for steps that do not follow one another in time, as seconds.
@@ -57,7 +59,7 @@ def stairs(title: str, given: Sequence[Stair], axis: Axis = AMOUNTS, size: Size 
     svg = picture(title, words, (size.width, size.height), frame.markup + "".join(areas))
     rows = [_cells(given[at]) for at in chosen(len(given))]
     headers = [f"amount ({axis.unit})" if axis.unit else "amount", "from", "to", "why"]
-    return Plot(svg, Table(title, headers, rows, len(given)), _keys(given, axis))
+    return Plot(svg, PlotTable(title, headers, rows, len(given)), _keys(given, axis))
 
 
 def _keys(given: Sequence[Stair], axis: Axis) -> tuple[Key, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tidegate.draw.frame import RIGHT, time_labels
 from tidegate.draw.markup import element, shortened, text
-from tidegate.draw.plot import Plot, Table, chosen, picture
+from tidegate.draw.plot import Plot, PlotTable, chosen, picture
 from tidegate.draw.scales import MISSING, AxisScale
 from tidegate.draw.times import moment
 
@@ -20,7 +20,7 @@ NAME_CHARS_MAX = 70
 
 
 @dataclass(frozen=True)
-class Span:
+class TimelineSpan:
     """From `begin` to `end` (seconds since 1970; None: it goes on). `look` is the class of its bar, a severity."""
 
     name: str
@@ -30,7 +30,7 @@ class Span:
     note: str = ""
 
 
-def timeline(title: str, spans: Sequence[Span], window: tuple[float, float], description: str = "") -> Plot:
+def timeline(title: str, spans: Sequence[TimelineSpan], window: tuple[float, float], description: str = "") -> Plot:
     """Spans as they lie within the window (seconds since 1970), each on a row of its own under its name.
 
     Raises `ValueError` for a window that does not end after it begins.
@@ -51,10 +51,10 @@ def timeline(title: str, spans: Sequence[Span], window: tuple[float, float], des
     more = f" {len(spans) - len(drawn)} more are in the table." if len(spans) > len(drawn) else ""
     svg = picture(title, f"{description}{more}".strip(), (WIDTH, height), "".join(parts))
     rows = [_cells(spans[at]) for at in chosen(len(spans))]
-    return Plot(svg, Table(title, ["what", "severity", "from", "to", "note"], rows, len(spans)))
+    return Plot(svg, PlotTable(title, ["what", "severity", "from", "to", "note"], rows, len(spans)))
 
 
-def _row(span: Span, x: AxisScale, top: float) -> str:
+def _row(span: TimelineSpan, x: AxisScale, top: float) -> str:
     left, right = x(span.begin), x(x.high if span.end is None else span.end)
     width = max(right - left, 3.0)
     left = min(left, x.end - width)
@@ -74,10 +74,10 @@ def _row(span: Span, x: AxisScale, top: float) -> str:
     return track + bar + name
 
 
-def _span_words(span: Span) -> str:
+def _span_words(span: TimelineSpan) -> str:
     return f"{span.look}, {moment(span.begin)} to {'now' if span.end is None else moment(span.end)}"
 
 
-def _cells(span: Span) -> list[str]:
+def _cells(span: TimelineSpan) -> list[str]:
     end = "goes on" if span.end is None else moment(span.end)
     return [shortened(span.name, 200), span.look, moment(span.begin), end, shortened(span.note, 300) or MISSING]

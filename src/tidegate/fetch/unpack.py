@@ -14,14 +14,14 @@ from typing import Protocol
 
 import msgspec
 
-from tidegate.packaging.filelist import FILES, Kept, read_list
+from tidegate.packaging.filelist import FILES, KeptFile, read_list
 from tidegate.wire.decoding import decode_json
 from tidegate.wire.manifest import Manifest
 from tidegate.wire.package_tar import (
     BLOCK_BYTES,
     MANIFEST,
     BadEntry,
-    Entry,
+    TarEntry,
     check_name,
     padding_bytes,
     read_head,
@@ -87,26 +87,26 @@ class _Entries:
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    def next(self) -> Entry:
+    def next(self) -> TarEntry:
         """The next file's."""
         entry = read_head(self._exactly(BLOCK_BYTES))
         if entry is not None and entry.names_next:
             name = read_name(self.content(entry, entry.size_bytes))
             entry = read_head(self._exactly(BLOCK_BYTES))
             if entry is not None and not entry.names_next:
-                entry = Entry(name, entry.size_bytes)
+                entry = TarEntry(name, entry.size_bytes)
         if entry is None or entry.names_next:
             raise BadEntry("it ends before its files do")
         check_name(entry.name)
         return entry
 
-    def content(self, entry: Entry, bytes_max: int) -> bytes:
+    def content(self, entry: TarEntry, bytes_max: int) -> bytes:
         """All of a small file."""
         if entry.size_bytes > bytes_max:
             raise BadEntry(f"{entry.name[:200]!r} has {entry.size_bytes} bytes, and {bytes_max} are allowed")
         return b"".join(self.chunks(entry))
 
-    def chunks(self, entry: Entry) -> Iterator[bytes]:
+    def chunks(self, entry: TarEntry) -> Iterator[bytes]:
         """A file's bytes, and past its padding."""
         left = entry.size_bytes
         while left:
@@ -150,14 +150,14 @@ def _served_folder(manifest: Manifest) -> str:
     return manifest.accelerated.folder if manifest.accelerated is not None else manifest.package_dir
 
 
-def _read_list(content: bytes) -> dict[str, Kept]:
+def _read_list(content: bytes) -> dict[str, KeptFile]:
     try:
         return read_list(content)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadEntry(f"the list of its files cannot be read: {error}") from None
 
 
-def _file(entries: _Entries, entry: Entry, kept: Kept, path: Path) -> None:
+def _file(entries: _Entries, entry: TarEntry, kept: KeptFile, path: Path) -> None:
     sha256 = hashlib.sha256()
 
     def hashed() -> Iterator[bytes]:

@@ -42,7 +42,7 @@ from tidegate.gateway.routing import assign_route
 from tidegate.gateway.routing.assign_route import AssignRoute
 from tidegate.gateway.routing.directory import Router
 from tidegate.gateway.routing.version_pool import PoolParts
-from tidegate.gateway.shadow.copies import ShadowLimits, Shadows, limits_of
+from tidegate.gateway.shadow.copies import ShadowCopies, ShadowLimits, limits_of
 from tidegate.gateway.shadow.observer import ShadowObserver
 from tidegate.gateway.shared.sharing import Sharing
 from tidegate.gateway.telemetry.counts import SUFFIX, CountsFile, read_counts
@@ -159,7 +159,7 @@ class RunningGateway:
         listening = ShadowObserver(self._journal)
         self._metrics.add_gauges(listening.fill_gauges)
         bounds = ShadowLimits.from_settings(settings)
-        self._shadows = Shadows(self._loop, bounds, listening, clock.monotonic)
+        self._shadows = ShadowCopies(self._loop, bounds, listening, clock.monotonic)
         apart = replace(parts, limits=limits_of(limits, bounds), observer=listening, cache=None)
         self.router = Router(parts, apart)
         self._metrics.add_gauges(self.router.fill_gauges)

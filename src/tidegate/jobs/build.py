@@ -20,7 +20,7 @@ from tidegate.adapters.images.files import ImageFiles
 from tidegate.adapters.images.wheelhouse import Pin, Wheelhouse, WheelTarget, lay_out
 from tidegate.clock import Clock
 from tidegate.core.images.contents import (
-    Contents,
+    ImageContents,
     check_base,
     check_tag,
     default_base,
@@ -129,7 +129,7 @@ class BuildJob:
         return next((python.parent.parent / "lib").glob("python*/site-packages"))
 
     def _write(
-        self, contents: Contents, base: BaseImage, pins: list[Pin], context: Path, report: JobReport
+        self, contents: ImageContents, base: BaseImage, pins: list[Pin], context: Path, report: JobReport
     ) -> dict[str, Any]:
         """All that `docker build` reads; the bill of materials of it."""
         report.progress(0.1, f"collecting wheels of {len(pins)} libraries")
@@ -181,7 +181,9 @@ class BuildJob:
                 pushed_images.note(tx, image, __version__, self.clock())
 
 
-def _described(contents: Contents, tag: str, built: Built, now: float, files: tuple[str, dict[str, Any]]) -> rest.Image:
+def _described(
+    contents: ImageContents, tag: str, built: Built, now: float, files: tuple[str, dict[str, Any]]
+) -> rest.Image:
     made, sbom = files
     return rest.Image(
         model=contents.model,

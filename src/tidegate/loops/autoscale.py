@@ -23,7 +23,7 @@ from tidegate.loops.cpu import CpuOf, CpuSamples, Key
 from tidegate.services.endpoints.scaling import Decisions
 from tidegate.services.gateways.load import Load
 from tidegate.store.automation import set_replicas
-from tidegate.store.autoscaled import Autoscaled, Running, autoscaled
+from tidegate.store.autoscaled import Autoscaled, RunningVersion, autoscaled
 from tidegate.store.engine import Store
 from tidegate.store.history import Entry
 from tidegate.wire.scaling import ScaleDecision, ScaleSamples
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 2.0
 ACTOR = "autoscaler"
-_NOTHING = Running({}, None)
+_NOTHING = RunningVersion({}, None)
 _ROUNDING = 1e-6
 
 

@@ -23,7 +23,7 @@ _CACHE = "__pycache__"
 _HEX_SHOWN = 16
 
 
-class Kept(msgspec.Struct, frozen=True):
+class KeptFile(msgspec.Struct, frozen=True):
     """A file as it was kept."""
 
     size_bytes: int
@@ -31,7 +31,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class _FileList(msgspec.Struct, frozen=True):
-    files: dict[str, Kept]
+    files: dict[str, KeptFile]
 
 
 _lists = json_decoder(_FileList)
@@ -56,7 +56,7 @@ def list_of(folder: Path) -> bytes:
     return (folder / FILES).read_bytes() if is_listed(folder) else _list_now(folder)
 
 
-def read_list(content: bytes) -> dict[str, Kept]:
+def read_list(content: bytes) -> dict[str, KeptFile]:
     """The files of a list, by their names in the folder. Raises `msgspec.DecodeError`."""
     return _lists.decode(content).files
 
@@ -103,7 +103,7 @@ def check_files(folder: Path, what: str = "stored copy") -> None:
     )
 
 
-def _faults(folder: Path, listed: dict[str, Kept]) -> Iterator[FileFault]:
+def _faults(folder: Path, listed: dict[str, KeptFile]) -> Iterator[FileFault]:
     for name, kept in listed.items():
         try:
             found = (folder / name).stat().st_size
@@ -128,8 +128,8 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in names if Path(parent, name) != folder / FILES)
 
 
-def _kept(path: Path) -> Kept:
-    return Kept(path.stat().st_size, _sha256(path))
+def _kept(path: Path) -> KeptFile:
+    return KeptFile(path.stat().st_size, _sha256(path))
 
 
 def _sha256(path: Path) -> str:

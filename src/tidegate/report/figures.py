@@ -10,16 +10,28 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidegate.draw import Axis, Band, Bins, Line, Plot, Size, Span, histogram_pair, interval_series, series, timeline
+from tidegate.draw import (
+    Axis,
+    Band,
+    Bins,
+    Line,
+    Plot,
+    PlotSize,
+    TimelineSpan,
+    histogram_pair,
+    interval_series,
+    series,
+    timeline,
+)
 from tidegate.draw.markup import shortened
 from tidegate.draw.scales import written
 from tidegate.report.reading import about, filled
 from tidegate.wire.alerts import AlertView
 from tidegate.wire.monitoring import MonitorResult, Severity
 
-PAIR = Size(340.0, 150.0)
-COURSE = Size(560.0, 190.0)
-COVERAGE = Size(560.0, 120.0)
+PAIR = PlotSize(340.0, 150.0)
+COURSE = PlotSize(560.0, 190.0)
+COVERAGE = PlotSize(560.0, 120.0)
 DAY_S = 86_400.0
 NAME_CHARS_MAX, BIN_CHARS_MAX, VERDICT_CHARS_MAX = 80, 40, 250
 """What is shown of names and verdicts: some are written by whoever sends rows."""
@@ -48,7 +60,7 @@ def alert_about(one: AlertView) -> str:
     return f"{one.type.replace('_', ' ')}{f' of {shortened(of)}' if of else ''}"
 
 
-def distribution(one: MonitorResult, size: Size = PAIR) -> Plot | None:
+def distribution(one: MonitorResult, size: PlotSize = PAIR) -> Plot | None:
     """Reference and current rows over the bins that either has; None where no histograms were kept."""
     if one.histograms is None:
         return None
@@ -63,7 +75,7 @@ def distribution(one: MonitorResult, size: Size = PAIR) -> Plot | None:
     )
 
 
-def course(run: Sequence[MonitorResult], alarms: Sequence[Alarm] = (), size: Size = COURSE) -> Plot:
+def course(run: Sequence[MonitorResult], alarms: Sequence[Alarm] = (), size: PlotSize = COURSE) -> Plot:
     """One metric over time: its value, the interval that it lies in, the reference, and when alerts began."""
     last = run[-1]
     level = None if last.reference is None else ("reference", last.reference)
@@ -74,7 +86,7 @@ def course(run: Sequence[MonitorResult], alarms: Sequence[Alarm] = (), size: Siz
     return interval_series(f"{name} over time", [one.until for one in run], [band], axis, size, said)
 
 
-def coverage(run: Sequence[MonitorResult], size: Size = COVERAGE) -> Plot | None:
+def coverage(run: Sequence[MonitorResult], size: PlotSize = COVERAGE) -> Plot | None:
     """The share of predictions, old enough to have a label, that have one; None where it is not known of any."""
     shares = [None if one.coverage is None else 100 * one.coverage for one in run]
     if all(share is None for share in shares):
@@ -89,7 +101,7 @@ def alarms_over_time(alarms: Sequence[Alarm], window: tuple[float, float]) -> Pl
     if not begin < end:
         begin = end - DAY_S
     ordered = sorted(alarms, key=lambda one: -one.since)
-    spans = [Span(one.about, one.since, one.until, one.severity, one.message) for one in ordered]
+    spans = [TimelineSpan(one.about, one.since, one.until, one.severity, one.message) for one in ordered]
     return timeline("Alerts over time", spans, (begin, end))
 
 

@@ -22,7 +22,7 @@ from tidegate.wire.manifest import Framework, Manifest
 from tidegate.wire.signature import Signature
 
 
-class Served:
+class OpenedModel:
     """A model with its inferred signature. Answers requests of no rows itself: most models refuse them."""
 
     def __init__(self, model: LoadedModel, signature: Signature) -> None:
@@ -66,11 +66,11 @@ def load(manifest: Manifest, package_dir: Path) -> Runtime:
     if manifest.accelerated is not None:
         form_dir = package_dir.parent / manifest.accelerated.folder
         check_files(form_dir, "accelerated form")
-        return Served(fast_model(form_dir, manifest.signature), manifest.signature)
+        return OpenedModel(fast_model(form_dir, manifest.signature), manifest.signature)
     check_files(package_dir)
     layout = read_layout(package_dir)
     adopted = adopt(load_object(layout, manifest.pickle_granted, manifest.device), layout)
-    return Served(rebuild(adopted, manifest.signature), manifest.signature)
+    return OpenedModel(rebuild(adopted, manifest.signature), manifest.signature)
 
 
 def open_model(
@@ -102,4 +102,4 @@ def open_model(
         python=found.python,
         library_versions=found.library_versions,
     )
-    return manifest, Served(found.model, found.signature)
+    return manifest, OpenedModel(found.model, found.signature)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tidegate.sequential.evidence import LEAST_UNITS, Evidence, Plan, evidence, plan
+from tidegate.sequential.evidence import LEAST_UNITS, Evidence, EvidencePlan, evidence, plan
 from tidegate.sequential.means import p_value
 from tidegate.sequential.sample_ratio import ENOUGH, bayes_factor
 from tidegate.sequential.units import Exposed, Units
@@ -40,7 +40,7 @@ class Analysis:
     metrics: list[MetricView]
     guardrails: list[GuardrailView]
     ratio: RatioView
-    plans: dict[str, Plan] = field(default_factory=dict)
+    plans: dict[str, EvidencePlan] = field(default_factory=dict)
     least_p: dict[str, float] = field(default_factory=dict)
     worse: list[tuple[str, str]] = field(default_factory=list)
 
@@ -73,7 +73,7 @@ def ratio(spec: ExperimentSpec, exposed: Exposed) -> RatioView:
 class _Look:
     spec: ExperimentSpec
     units: Mapping[str, Units]
-    plans: dict[str, Plan]
+    plans: dict[str, EvidencePlan]
     least_p: dict[str, float]
     worse: list[tuple[str, str]] = field(default_factory=list)
 

@@ -27,7 +27,7 @@ _DAY_S = 86400.0
 
 
 @dataclass(frozen=True)
-class Facts:
+class DecisionFacts:
     """What there is to know beside the numbers. `units_per_day` of late, all arms; None: as since the start.
 
     `traffic` whether any unit came lately; `unreported` the metrics that no value ever came for; `lost` units that were
@@ -43,7 +43,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ExperimentVerdict:
     """A decision, why, what happens next, and about how many days until then. `variant`: which is promoted."""
 
     decision: ExperimentDecision
@@ -53,34 +53,34 @@ class Verdict:
     variant: str | None = None
 
 
-def decide(spec: ExperimentSpec, analysis: Analysis, facts: Facts) -> Verdict:
+def decide(spec: ExperimentSpec, analysis: Analysis, facts: DecisionFacts) -> ExperimentVerdict:
     """The table above, from the top; the first line that holds."""
     breaches = _breaches(spec, analysis)
     if breaches and spec.on_breach == "rollback":
-        return Verdict("rollback", _sentence(breaches), "all traffic goes back to control")
+        return ExperimentVerdict("rollback", _sentence(breaches), "all traffic goes back to control")
     held = None
     if breaches and spec.on_breach == "hold":
-        held = Verdict("hold", _sentence(breaches), "held for as long as this is so; a person may stop it")
+        held = ExperimentVerdict("hold", _sentence(breaches), "held for as long as this is so; a person may stop it")
     elif not analysis.ratio.sound:
         held = _unsound(analysis)
     elif facts.lost:
         reason = f"rows of {counted(facts.lost, 'unit')} that took part are gone, so what is left is another sample"
-        held = Verdict("hold", reason, "held: keep rows for longer than it lasts, then stop and start anew")
+        held = ExperimentVerdict("hold", reason, "held: keep rows for longer than it lasts, then stop and start anew")
     if held is None:
         return _weigh(spec, analysis, facts, breaches)
     return _ended(spec, held.reason) if _is_over(spec, facts) else held
 
 
-def _is_over(spec: ExperimentSpec, facts: Facts) -> bool:
+def _is_over(spec: ExperimentSpec, facts: DecisionFacts) -> bool:
     return facts.now - facts.started_at >= spec.max_days * _DAY_S
 
 
-def _ended(spec: ExperimentSpec, reason: str) -> Verdict:
+def _ended(spec: ExperimentSpec, reason: str) -> ExperimentVerdict:
     told = f"{reason} after {spec.max_days:g} day{'' if spec.max_days == 1 else 's'}, the most it may take"
-    return Verdict("inconclusive", told, "all traffic goes back to control", 0.0)
+    return ExperimentVerdict("inconclusive", told, "all traffic goes back to control", 0.0)
 
 
-def _weigh(spec: ExperimentSpec, analysis: Analysis, facts: Facts, breaches: list[str]) -> Verdict:
+def _weigh(spec: ExperimentSpec, analysis: Analysis, facts: DecisionFacts, breaches: list[str]) -> ExperimentVerdict:
     """The lines of the table from the third on."""
     over = _is_over(spec, facts)
     short = _short(analysis)
@@ -92,12 +92,12 @@ def _weigh(spec: ExperimentSpec, analysis: Analysis, facts: Facts, breaches: lis
         metric = next(each for each in spec.metrics if each.name == best.name)
         ready = "it is promoted" if spec.auto else "it waits for approval"
         reason = f"{words.improvement(metric, best)}; ready to promote"
-        return Verdict("promote", reason, ready, 0.0, best.variant)
+        return ExperimentVerdict("promote", reason, ready, 0.0, best.variant)
     if over:
         return _ended(spec, _so_far(spec, analysis, short))
     left = _days_left(spec, analysis, facts)
     blocked = _sentence(breaches) if breaches else _so_far(spec, analysis, None)
-    return Verdict("continue", blocked, _until(left, facts), left)
+    return ExperimentVerdict("continue", blocked, _until(left, facts), left)
 
 
 def _breaches(spec: ExperimentSpec, analysis: Analysis) -> list[str]:
@@ -114,13 +114,15 @@ def _sentence(parts: list[str]) -> str:
     return "; ".join(parts)
 
 
-def _unsound(analysis: Analysis) -> Verdict:
+def _unsound(analysis: Analysis) -> ExperimentVerdict:
     factor = analysis.ratio.bayes_factor or 0.0
     if factor >= ENOUGH:
         reason = "unhealthy: ratio. Units did not come as they were shared out, so the arms cannot be compared"
     else:
         reason = f"unhealthy: {counted(analysis.ratio.several, 'unit')} came to more than one arm"
-    return Verdict("hold", reason, "held: look for requests or feedback lost in one arm, then stop and start anew")
+    return ExperimentVerdict(
+        "hold", reason, "held: look for requests or feedback lost in one arm, then stop and start anew"
+    )
 
 
 def _short(analysis: Analysis) -> MetricView | None:
@@ -129,7 +131,9 @@ def _short(analysis: Analysis) -> MetricView | None:
     return least if least is not None and min(least.units_a, least.units_b) < LEAST_UNITS else None
 
 
-def _insufficient(spec: ExperimentSpec, analysis: Analysis, facts: Facts, short: MetricView) -> Verdict:
+def _insufficient(
+    spec: ExperimentSpec, analysis: Analysis, facts: DecisionFacts, short: MetricView
+) -> ExperimentVerdict:
     seen = min(short.units_a, short.units_b)
     if short.name in facts.unreported:
         reason = f"nobody has reported {short.name} yet"
@@ -142,7 +146,7 @@ def _insufficient(spec: ExperimentSpec, analysis: Analysis, facts: Facts, short:
             f"{short.name} has {counted(seen, 'unit')} in the smaller arm of {LEAST_UNITS} that are needed{waiting}"
         )
         then = "it goes on collecting"
-    return Verdict("insufficient_data", reason, then, _days_left(spec, analysis, facts))
+    return ExperimentVerdict("insufficient_data", reason, then, _days_left(spec, analysis, facts))
 
 
 def _winners(spec: ExperimentSpec, analysis: Analysis) -> list[MetricView]:
@@ -171,7 +175,7 @@ def _so_far(spec: ExperimentSpec, analysis: Analysis, short: MetricView | None) 
     return _sentence(told)
 
 
-def _days_left(spec: ExperimentSpec, analysis: Analysis, facts: Facts) -> float | None:
+def _days_left(spec: ExperimentSpec, analysis: Analysis, facts: DecisionFacts) -> float | None:
     """Days until the first metric has the units it is planned for, or until the most it may take."""
     elapsed = (facts.now - facts.started_at) / _DAY_S
     if elapsed < 0:
@@ -189,7 +193,7 @@ def _days_left(spec: ExperimentSpec, analysis: Analysis, facts: Facts) -> float 
     return min(most, (plan.planned - units) / per_day)
 
 
-def _until(left: float | None, facts: Facts) -> str:
+def _until(left: float | None, facts: DecisionFacts) -> str:
     if not facts.traffic:
         return "it waits for traffic"
     return "it goes on" if left is None else f"{words.days(left)} left at the present rate"

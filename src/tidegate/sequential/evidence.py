@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from tidegate.sequential import means
-from tidegate.sequential.exact import Exact, Table
+from tidegate.sequential.exact import ContingencyTable, Exact
 from tidegate.sequential.quantiles import Quantiles
 from tidegate.sequential.strata import Asymptotic, adjusted, cells_of, compare, sums
 from tidegate.sequential.units import Units
@@ -38,7 +38,7 @@ Method = Literal["asymptotic", "exact", "quantile"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvidencePlan:
     """How a metric is tested, the units of two arms that it is tuned for, and the weight of its mixture."""
 
     method: Method
@@ -73,7 +73,7 @@ class Evidence(Protocol):
         """
 
 
-def plan(metric: Metric, units: Units, spec: ExperimentSpec, alpha: float) -> Plan | None:
+def plan(metric: Metric, units: Units, spec: ExperimentSpec, alpha: float) -> EvidencePlan | None:
     """How a metric is to be tested; None while there are not 100 units for each arm to judge by.
 
     `alpha` is what a single comparison gets. The size is what the smallest effect worth finding (`mde`) takes.
@@ -86,7 +86,7 @@ def plan(metric: Metric, units: Units, spec: ExperimentSpec, alpha: float) -> Pl
         if rate < RARE or metric.source == "errors":
             effect = math.log1p(spec.mde / rate if spec.mde_absolute else spec.mde)
             events = means.planned_size(1 / binomial, effect, alpha)
-            return Plan("exact", events / rate, max(_WEIGHT_MIN, events / _TUNED_SHARE))
+            return EvidencePlan("exact", events / rate, max(_WEIGHT_MIN, events / _TUNED_SHARE))
     if not enough:
         return None
     spread, centre = _quantile(metric.q, units) if metric.type == "quantile" else _pooled(units)
@@ -95,11 +95,11 @@ def plan(metric: Metric, units: Units, spec: ExperimentSpec, alpha: float) -> Pl
         return None
     planned = means.planned_size(spread / binomial, effect, alpha)
     if metric.type == "quantile":
-        return Plan("quantile", planned, max(_WEIGHT_MIN, planned / 2 / _TUNED_SHARE))
-    return Plan("asymptotic", planned)
+        return EvidencePlan("quantile", planned, max(_WEIGHT_MIN, planned / 2 / _TUNED_SHARE))
+    return EvidencePlan("asymptotic", planned)
 
 
-def evidence(metric: Metric, pair: Units, how: Plan, share: float) -> Evidence | None:
+def evidence(metric: Metric, pair: Units, how: EvidencePlan, share: float) -> Evidence | None:
     """What control (arm 0) and a treatment (arm 1, with `share` of both) say; None where it is too early to say."""
     in_b = int(pair.arm.sum())
     least = min(in_b, pair.arm.size - in_b)
@@ -118,10 +118,10 @@ def _is_nonnegative(units: Units) -> bool:
     return least >= 0 and (units.denominator is None or float(units.denominator.min()) >= 0)
 
 
-def _exact(pair: Units, how: Plan, share: float) -> Exact:
+def _exact(pair: Units, how: EvidencePlan, share: float) -> Exact:
     cell, size = cells_of(pair)
     n, events = sums(cell, size), sums(cell, size, (pair.value > 0).astype(np.float64))
-    table = Table(events[:, 0], n[:, 0], events[:, 1], n[:, 1])
+    table = ContingencyTable(events[:, 0], n[:, 0], events[:, 1], n[:, 1])
     weight = n.prod(axis=1) / n.sum(axis=1)
     weight = weight / weight.sum() if weight.sum() > 0 else n.sum(axis=1) / n.sum()
     rates = (weight[:, None] * events / np.maximum(n, 1)).sum(axis=0)

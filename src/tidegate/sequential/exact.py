@@ -101,7 +101,7 @@ def crossing_by_grid(refuted: Callable[[Floats], NDArray[np.bool_]], inside: flo
 
 
 @dataclass(frozen=True)
-class Table:
+class ContingencyTable:
     """How many of how many had an event, by phase, in control (a) and treatment (b). Counts may be effective ones."""
 
     events_a: Floats
@@ -110,12 +110,12 @@ class Table:
     n_b: Floats
 
     @classmethod
-    def of(cls, events_a: float, n_a: float, events_b: float, n_b: float) -> Table:
+    def of(cls, events_a: float, n_a: float, events_b: float, n_b: float) -> ContingencyTable:
         """A table of one phase."""
         return cls(*(np.array([each], dtype=np.float64) for each in (events_a, n_a, events_b, n_b)))
 
 
-def log_two_samples(table: Table, difference: float, side: int, ratio: float = 1.0) -> float:
+def log_two_samples(table: ContingencyTable, difference: float, side: int, ratio: float = 1.0) -> float:
     """Evidence that p_b is above ratio p_a + difference (`side` 1), or below it (-1), by counts.
 
     Control's rate has a Beta(0.1, 1) before it (rates of errors are small, most often), the treatment's a Beta(½, ½).
@@ -123,7 +123,7 @@ def log_two_samples(table: Table, difference: float, side: int, ratio: float = 1
     return float(log_two_samples_by_phase(table, np.array([difference]), side, np.array([ratio])).sum())
 
 
-def log_two_samples_by_phase(table: Table, difference: Floats, side: int, ratio: Floats) -> Floats:
+def log_two_samples_by_phase(table: ContingencyTable, difference: Floats, side: int, ratio: Floats) -> Floats:
     """The same for each pair of difference and ratio (rows) and each phase (columns); those of phases add up."""
     from scipy.special import betaln
 
@@ -132,7 +132,7 @@ def log_two_samples_by_phase(table: Table, difference: Floats, side: int, ratio:
     return cast(Floats, seen - _best_under_null(table, difference[:, None], side, ratio[:, None]))
 
 
-def _best_under_null(table: Table, difference: Floats, side: int, ratio: Floats) -> Floats:
+def _best_under_null(table: ContingencyTable, difference: Floats, side: int, ratio: Floats) -> Floats:
     """The largest log-likelihood with p_b at most (`side` 1) or at least (-1) ratio p_a + difference, by phase."""
     rate_a = table.events_a / np.maximum(table.n_a, _SMALL)
     rate_b = table.events_b / np.maximum(table.n_b, _SMALL)
@@ -150,7 +150,7 @@ def _best_under_null(table: Table, difference: Floats, side: int, ratio: Floats)
     return np.where(allowed, free, np.minimum(free, tied))
 
 
-def _log_likelihood(table: Table, rate_a: Floats, rate_b: Floats) -> Floats:
+def _log_likelihood(table: ContingencyTable, rate_a: Floats, rate_b: Floats) -> Floats:
     from scipy.special import xlog1py, xlogy
 
     total = xlogy(table.events_a, np.clip(rate_a, 0, 1)) + xlogy(table.events_b, np.clip(rate_b, 0, 1))
@@ -164,7 +164,7 @@ def _slope(events: Floats, n: Floats, rate: Floats) -> Floats:
     return events / safe - (n - events) / (1 - safe)
 
 
-def difference_bounds(table: Table, alpha_low: float, alpha_high: float) -> tuple[float, float]:
+def difference_bounds(table: ContingencyTable, alpha_low: float, alpha_high: float) -> tuple[float, float]:
     """One-sided bounds of p_b - p_a by counts, the lower at one alpha and the upper at another."""
     total_a, total_b = float(table.n_a.sum()), float(table.n_b.sum())
     if total_a <= 0 or total_b <= 0:
@@ -178,7 +178,7 @@ def difference_bounds(table: Table, alpha_low: float, alpha_high: float) -> tupl
     return low, crossing_by_grid(lambda at: refuted(at, -1, alpha_high), found, 1 - _SMALL)
 
 
-def ratio_bounds(table: Table, alpha_low: float, alpha_high: float) -> tuple[float, float]:
+def ratio_bounds(table: ContingencyTable, alpha_low: float, alpha_high: float) -> tuple[float, float]:
     """One-sided bounds of p_b / p_a by counts, likewise; between a millionth and a million."""
     events_a, events_b = max(float(table.events_a.sum()), _SMALL), max(float(table.events_b.sum()), _SMALL)
     found = math.log(events_b / max(float(table.n_b.sum()), 1.0) / (events_a / max(float(table.n_a.sum()), 1.0)))
@@ -220,7 +220,7 @@ class Exact:
     mixture is (tuned like rho: an eighth of the events that are planned).
     """
 
-    table: Table
+    table: ContingencyTable
     share: float
     weight: float
     a: float

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tidegate.sequential.exact import (
-    Table,
+    ContingencyTable,
     difference_bounds,
     log_two_samples,
     log_two_samples_by_phase,
@@ -93,7 +93,7 @@ def rates(
 
 
 def _limited(
-    bound: Bound, table: Table, canary: Counted, alphas: Alphas, keys: tuple[Counted, Counted] | None
+    bound: Bound, table: ContingencyTable, canary: Counted, alphas: Alphas, keys: tuple[Counted, Counted] | None
 ) -> GuardrailView:
     found, n = float(table.events_b.sum()), float(table.n_b.sum())
     _, high = rate_bounds(found, n, alphas.fine)
@@ -119,7 +119,7 @@ def is_passed(
     return log_e >= math.log(1 / alphas.breach)
 
 
-def _margin_bounds(bound: Bound, table: Table, alphas: Alphas) -> tuple[float, float]:
+def _margin_bounds(bound: Bound, table: ContingencyTable, alphas: Alphas) -> tuple[float, float]:
     """How much worse the canary is at least (at `breach`) and at most (at `fine`)."""
     if bound.absolute:
         return difference_bounds(table, alphas.breach, alphas.fine)
@@ -176,7 +176,7 @@ def _log_slower(bound: Bound, times: Units, effect: float) -> float:
     each = [sums(cell, size, (value > threshold).astype(np.float64)) for threshold in _THRESHOLDS_MS]
     above = np.stack(each) / effect  # thresholds, phases, arms
     full = np.broadcast_to(n / effect, above.shape)
-    table = Table(above[..., 0].ravel(), full[..., 0].ravel(), above[..., 1].ravel(), full[..., 1].ravel())
+    table = ContingencyTable(above[..., 0].ravel(), full[..., 0].ravel(), above[..., 1].ravel(), full[..., 1].ravel())
     logs = log_two_samples_by_phase(table, np.zeros(1), 1, np.ones(1)).reshape(above.shape[:2]).sum(axis=1)
     return float(np.logaddexp.reduce(logs)) - math.log(logs.size)
 
@@ -196,10 +196,10 @@ def design_effect(key: Integers, bad: Floats) -> float:
     return max(1.0, float(totals @ totals + apart[~named] @ apart[~named]) / spread)
 
 
-def _table(stable: Counted, canary: Counted) -> Table:
+def _table(stable: Counted, canary: Counted) -> ContingencyTable:
     columns = ((side.found, side.requests, side.effect) for side in (stable, canary))
     arrays = [np.asarray(each, dtype=np.float64) / effect for found, n, effect in columns for each in (found, n)]
-    return Table(*arrays)
+    return ContingencyTable(*arrays)
 
 
 def _share(was: float, now: float) -> float | None:

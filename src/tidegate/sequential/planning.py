@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from tidegate.sequential import means, words
-from tidegate.sequential.evidence import LEAST_UNITS, Plan, evidence, plan
+from tidegate.sequential.evidence import LEAST_UNITS, EvidencePlan, evidence, plan
 from tidegate.sequential.exact import log_mixed
 from tidegate.sequential.units import Floats, Units
 from tidegate.wire.experiments import AaMetric, ExperimentSpec, Metric
@@ -78,7 +78,9 @@ def _check(metric: Metric, units: Units | None, spec: ExperimentSpec, how: _How)
         return AaMetric(metric.name, n, None, None, "too few units, or none that differ, to say anything")
     share = spec.arms[1].share / (spec.arms[0].share + spec.arms[1].share)
     # A tuning for more units than there are would look better than the test is: it is tuned for these.
-    tuned = Plan(planned.method, min(planned.planned, found.value.size), min(planned.weight, found.value.size / 8))
+    tuned = EvidencePlan(
+        planned.method, min(planned.planned, found.value.size), min(planned.weight, found.value.size / 8)
+    )
     if planned.method == "quantile":
         repetitions = min(repetitions, _QUANTILE_REPETITIONS_MAX)
         fired, fixed = _quantile_fired(metric, found, (tuned, share, spec.alpha), (looks, repetitions, rng))
@@ -94,7 +96,7 @@ def _verdict(fired: float, fixed: float | None, alpha: float, repetitions: int) 
     return f"found a difference where there was none in {words.percent(fired)} of {repetitions} splits, {kept}{beside}"
 
 
-def _fired(units: Units, tuned: tuple[Plan, float, float], how: _How) -> tuple[float, float]:
+def _fired(units: Units, tuned: tuple[EvidencePlan, float, float], how: _How) -> tuple[float, float]:
     """The shares of re-randomisations in which the sequence, and a z-test, ever fired."""
     (planned, share, alpha), (looks, repetitions, rng) = tuned, how
     ends = np.linspace(0, units.value.size, looks + 1).astype(np.int64)[1:]
@@ -143,7 +145,7 @@ def _compared(a: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _quantile_fired(
-    metric: Metric, units: Units, tuned: tuple[Plan, float, float], how: _How
+    metric: Metric, units: Units, tuned: tuple[EvidencePlan, float, float], how: _How
 ) -> tuple[float, float | None]:
     (planned, share, alpha), (looks, repetitions, rng) = tuned, how
     ends = np.linspace(0, units.value.size, looks + 1).astype(np.int64)[1:]

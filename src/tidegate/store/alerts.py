@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from tidegate.core.alerting.model import NO_TRAFFIC, Alert, Told
+from tidegate.core.alerting.model import NO_TRAFFIC, Alert, LastNotice
 from tidegate.store.alert_tables import AlertRow, AlertRulesRow, NotifierRow, SilenceRow
 
 ENDED_KEPT_MAX = 10_000
@@ -29,7 +29,7 @@ class AlertFilter:
 
 def alert_of(row: AlertRow) -> Alert:
     """The row as the state machine knows it."""
-    told = {name: Told(status, at) for name, (status, at) in row.told.items()}
+    told = {name: LastNotice(status, at) for name, (status, at) in row.told.items()}
     kept = {name: getattr(row, name) for name in Alert.__dataclass_fields__ if name != "told"}
     return Alert(**kept, told=told)
 

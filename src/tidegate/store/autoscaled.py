@@ -26,7 +26,7 @@ _START_S_MAX = 900.0
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningVersion:
     """The ready replicas of one version by id, and how long such a one took to start; None where none has."""
 
     ready: dict[str, Handle]
@@ -46,7 +46,7 @@ class Autoscaled:
     routed: dict[str, float]
     counts: dict[str, AutomatedReplicas]
     previous: tuple[str, ...]
-    running: dict[str, Running]
+    running: dict[str, RunningVersion]
     placement: Placement
 
     @property
@@ -100,11 +100,11 @@ def _autoscaled(
     )
 
 
-def _running(replicas: Sequence[ReplicaRow]) -> Running:
+def _running(replicas: Sequence[ReplicaRow]) -> RunningVersion:
     ready = [one for one in replicas if one.state == "ready"]
     newest = sorted(ready, key=lambda one: one.created_at)[-_STARTS_LOOKED_AT:]
     took = [one.ready_at - one.created_at for one in newest if one.ready_at is not None]
     sound = [seconds for seconds in took if 0 <= seconds <= _START_S_MAX]  # the clock may have been set meanwhile
-    return Running(
+    return RunningVersion(
         {one.id: Handle(one.backend, one.handle) for one in ready if one.handle}, median(sound) if sound else None
     )

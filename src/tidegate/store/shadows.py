@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
-from tidegate.core.endpoints.shadow import Shadow, is_live
+from tidegate.core.endpoints.shadow import ShadowSpec, is_live
 from tidegate.store.history import Entry
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.decoding import convert
 
 
-def shadow_of(row: EndpointRow) -> Shadow | None:
+def shadow_of(row: EndpointRow) -> ShadowSpec | None:
     """The version that listens; None where none does."""
-    return convert(row.shadow, Shadow) if row.shadow else None
+    return convert(row.shadow, ShadowSpec) if row.shadow else None
 
 
-def put_shadow(row: EndpointRow, shadow: Shadow | None) -> None:
+def put_shadow(row: EndpointRow, shadow: ShadowSpec | None) -> None:
     """Set it, or end it; the caller has the reconcile loop look, and tells the history."""
     row.shadow = {} if shadow is None else asdict(shadow)
 

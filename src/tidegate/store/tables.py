@@ -107,7 +107,7 @@ class EndpointRow(Stamped, Base):
     rate_limit_per_s: Mapped[float] = mapped_column(default=0.0, server_default="0")  # 0: as the gateways' setting says
     # wire.snapshot.CaptureRules, but for what is as by default
     capture: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
-    shadow: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # core.endpoints.shadow.Shadow
+    shadow: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # core.endpoints.ShadowSpec
     # status
     status: Mapped[str] = mapped_column(String(16), default="deploying")
     reason: Mapped[str] = mapped_column(default="")

@@ -33,7 +33,7 @@ _SEED = 15
 
 
 @dataclass(frozen=True)
-class Source:
+class BaselineRowsGiven:
     """What a baseline is made of: columns of equal length, by name.
 
     `kinds`, `datatypes`: of columns where they do not follow from the values. `losses`: within [0, 1], NaN where a row
@@ -81,7 +81,7 @@ class BaselinePart:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedBlock:
     """What one block of rows is compared with. `clustering`: of its columns; `losses`: how alike its losses are."""
 
     part: BaselinePart
@@ -108,7 +108,7 @@ class Baseline:
         """How blocks of the endpoint close, so that they can be compared with this baseline."""
         return self.rhythm.budget(base)
 
-    def expected(self, rows_by_hour: Mapping[int, int], segment: str | None = None) -> Expected:
+    def expected(self, rows_by_hour: Mapping[int, int], segment: str | None = None) -> ExpectedBlock:
         """What a block is compared with: its columns' histograms, and how alike its rows are.
 
         `rows_by_hour`: how many of its rows are in each hour since 1970 (UTC).
@@ -118,7 +118,7 @@ class Baseline:
         for name, histogram in part.columns.items():
             columns[name], clustering[name] = self.rhythm.expected(name, histogram, rows_by_hour)
         span_h = max(rows_by_hour, default=0) - min(rows_by_hour, default=0) + 1
-        return Expected(replace(part, columns=columns), clustering, at_span(self.rhythm.losses, span_h))
+        return ExpectedBlock(replace(part, columns=columns), clustering, at_span(self.rhythm.losses, span_h))
 
     def part(self, segment: str | None = None) -> BaselinePart:
         """A segment's part; the whole where it was too small, or did not exist yet."""
@@ -155,7 +155,7 @@ class Baseline:
             raise InvalidArgument(f"This is no baseline: {error!r}.", field="baseline") from None
 
 
-def baseline_of(source: Source, sample_rows_max: int = SAMPLE_ROWS_MAX) -> Baseline:
+def baseline_of(source: BaselineRowsGiven, sample_rows_max: int = SAMPLE_ROWS_MAX) -> Baseline:
     """The baseline of these rows; `InvalidArgument` where columns have different lengths or names clash."""
     columns = _checked(source)
     layouts = {
@@ -174,7 +174,7 @@ def baseline_of(source: Source, sample_rows_max: int = SAMPLE_ROWS_MAX) -> Basel
     return Baseline(whole, tuple(source.outputs), source.by, segments, sample, rhythm)
 
 
-def _rhythm(source: Source, columns: Mapping[str, Column], layouts: Mapping[str, Layout]) -> Rhythm:
+def _rhythm(source: BaselineRowsGiven, columns: Mapping[str, Column], layouts: Mapping[str, Layout]) -> Rhythm:
     """Segments have no hours of the week of their own: with them, blocks are whole days."""
     if source.times_s is None:
         return Rhythm(source.timezone)
@@ -191,7 +191,7 @@ def _rhythm(source: Source, columns: Mapping[str, Column], layouts: Mapping[str,
     return found if losses is None else replace(found, days=daily_means(losses, hours, source.timezone))
 
 
-def _checked(source: Source) -> dict[str, Column]:
+def _checked(source: BaselineRowsGiven) -> dict[str, Column]:
     both = sorted(set(source.inputs) & set(source.outputs))
     if both:
         raise InvalidArgument(f"{both[0]!r} is an input and an output: give one of them another name.", field=both[0])
@@ -240,7 +240,7 @@ _LOSS_LAYOUT = Layout("numeric", "FP64", cuts=_LOSS_CUTS, spread=1.0)
 """The same for all models: 0 has a bin of its own, and 1 is the largest loss."""
 
 
-def _segments(source: Source, columns: Mapping[str, Column]) -> dict[str, np.ndarray[Any, Any]]:
+def _segments(source: BaselineRowsGiven, columns: Mapping[str, Column]) -> dict[str, np.ndarray[Any, Any]]:
     """The rows of the largest segments."""
     if source.by is None:
         return {}

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegate.errors import InvalidArgument
-from tidegate.watch.values import Floats, Tally, column, datatype_of, numbers, tally, text_lengths
+from tidegate.watch.values import Floats, ValueTally, column, datatype_of, numbers, tally, text_lengths
 
 Kind = Literal["numeric", "integer", "category", "boolean", "text"]
 
@@ -106,7 +106,7 @@ class Layout:
         counts[2:] = np.diff(below, prepend=0, append=values_in_order.size)
         return counts
 
-    def _count_categories(self, seen: Tally, counts: NDArray[np.int64]) -> None:
+    def _count_categories(self, seen: ValueTally, counts: NDArray[np.int64]) -> None:
         counts[0], counts[1] = seen.missing, seen.invalid
         strange = INVALID if self.kind == "boolean" else OTHER if self.is_open else UNSEEN
         for value, times in seen.counts.items():
@@ -161,7 +161,7 @@ def layout_of(
         raise InvalidArgument(f"A histogram has from 2 to {BINS_MAX} bins, and {bins} were asked for.", field="bins")
     array = column(values, name)
     datatype = datatype or datatype_of(array)
-    seen = tally(array, datatype) if datatype == "BYTES" or kind in ("category", "boolean") else Tally()
+    seen = tally(array, datatype) if datatype == "BYTES" or kind in ("category", "boolean") else ValueTally()
     kind = kind or _kind_of(datatype, seen)
     if kind == "boolean":
         return Layout("boolean", "BOOL", values=("false", "true"))
@@ -175,7 +175,7 @@ def layout_of(
     return Layout(kind, datatype, cuts=cuts, spread=_spread(found))
 
 
-def _kind_of(datatype: str, seen: Tally) -> Kind:
+def _kind_of(datatype: str, seen: ValueTally) -> Kind:
     if datatype == "BOOL":
         return "boolean"
     if datatype.startswith(("INT", "UINT")):
@@ -187,7 +187,7 @@ def _kind_of(datatype: str, seen: Tally) -> Kind:
     return "text" if is_text else "category"
 
 
-def _categories(seen: Tally, datatype: str) -> Layout:
+def _categories(seen: ValueTally, datatype: str) -> Layout:
     """The most frequent values. Where many occur once, there are more that the reference happens not to have.
 
     Then those that it has a few times have no bins of their own: which ones it has is chance.

@@ -19,7 +19,7 @@ import numpy as np
 import scipy
 
 from tidegate.watch.clustering import BLOCKS_MIN
-from tidegate.watch.performance import REFERENCE_ALPHA, Metric, MetricReading, PerformanceRule, Reference
+from tidegate.watch.performance import REFERENCE_ALPHA, LossMetric, MetricReading, PerformanceRule, Reference
 from tidegate.watch.values import Floats
 
 DAYS_SHARE_MIN = 0.7
@@ -55,7 +55,7 @@ class DailyReference:
 
 
 def evaluate_days(
-    days: Sequence[DayLosses], span: int, reference: DailyReference, metric: Metric, page_alpha: float
+    days: Sequence[DayLosses], span: int, reference: DailyReference, metric: LossMetric, page_alpha: float
 ) -> MetricReading:
     """Whether the mean risk of a span of days is above the reference's, by more than does not matter.
 

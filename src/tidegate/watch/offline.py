@@ -16,7 +16,7 @@ from tidegate.watch.drift import evaluate as evaluate_drift
 from tidegate.watch.histogram import Histogram, reference
 from tidegate.watch.layout import BINS
 from tidegate.watch.losses import absolute_losses, clip_of, error_losses
-from tidegate.watch.performance import Cohort, Metric, PerformanceRule, Reference
+from tidegate.watch.performance import Cohort, LossMetric, PerformanceRule, Reference
 from tidegate.watch.performance import evaluate as evaluate_performance
 from tidegate.watch.values import Floats, column, numbers
 
@@ -92,7 +92,7 @@ def detect_performance_drift(
     return evaluate_performance(Cohort(losses), before, shown, PerformanceRule(tolerance, alpha)).as_dict()
 
 
-def _losses(predictions: Any, labels: Any, baseline: Any, metric: str) -> tuple[Floats, Reference, Metric]:
+def _losses(predictions: Any, labels: Any, baseline: Any, metric: str) -> tuple[Floats, Reference, LossMetric]:
     _check_pair(predictions, labels, ("predictions", "actual_labels"))
     if metric == "accuracy":
         _check_classes(predictions, labels)
@@ -103,7 +103,7 @@ def _losses(predictions: Any, labels: Any, baseline: Any, metric: str) -> tuple[
                 "one number does not say how large its errors can be.",
                 field="baseline",
             )
-        return error_losses(predictions, labels), Reference.exactly(1.0 - float(baseline)), Metric("accuracy")
+        return error_losses(predictions, labels), Reference.exactly(1.0 - float(baseline)), LossMetric("accuracy")
     if not isinstance(baseline, Sequence) or isinstance(baseline, str) or len(baseline) != 2:
         raise InvalidArgument(
             "The baseline is an accuracy between 0 and 1, or a pair of (predictions, labels).", field="baseline"
@@ -111,10 +111,10 @@ def _losses(predictions: Any, labels: Any, baseline: Any, metric: str) -> tuple[
     guesses, truths = baseline
     _check_pair(guesses, truths, ("the baseline's predictions", "the baseline's labels"))
     if metric == "accuracy":
-        return error_losses(predictions, labels), Reference.of(error_losses(guesses, truths)), Metric("accuracy")
+        return error_losses(predictions, labels), Reference.of(error_losses(guesses, truths)), LossMetric("accuracy")
     clip = clip_of(guesses, truths)
     before = Reference.of(absolute_losses(guesses, truths, clip))
-    return absolute_losses(predictions, labels, clip), before, Metric("absolute_error", clip)
+    return absolute_losses(predictions, labels, clip), before, LossMetric("absolute_error", clip)
 
 
 def _check_pair(predictions: Any, labels: Any, names: tuple[str, str]) -> None:

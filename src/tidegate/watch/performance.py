@@ -27,7 +27,7 @@ AGES_S = (0.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0,
 
 
 @dataclass(frozen=True)
-class Metric:
+class LossMetric:
     """What people read, and how it follows from a risk (a mean loss in [0, 1]): `accuracy` is 1 - risk.
 
     `scale`: what a loss of 1 is in the metric's own unit (the clip of an absolute error).
@@ -169,7 +169,7 @@ class MetricReading:
 def evaluate(
     cohort: Cohort,
     reference: Reference,
-    metric: Metric,
+    metric: LossMetric,
     rule: PerformanceRule = PerformanceRule(),
     page_alpha: float | None = None,
     clustering: Clustering = INDEPENDENT,
@@ -225,7 +225,7 @@ def _nothing_to_know(cohort: Cohort, labelled: int, rule: PerformanceRule) -> st
     return None
 
 
-def _final(losses: Floats, metric: Metric) -> tuple[float | None, float | None]:
+def _final(losses: Floats, metric: LossMetric) -> tuple[float | None, float | None]:
     """The average over all rows if every label that is still to come is right, and if it is wrong."""
     if not losses.size:
         return None, None
@@ -247,7 +247,7 @@ def _by_age(cohort: Cohort) -> tuple[Coverage, ...]:
     return tuple(found)
 
 
-def _verdict(result: MetricReading, metric: Metric) -> str:
+def _verdict(result: MetricReading, metric: LossMetric) -> str:
     name = metric.name.replace("_", " ")
     between = f"between {result.lower:.3g} and {result.upper:.3g}"
     seen = f"{name} is {result.value:.3g} ({between}), and was {result.reference:.3g}"

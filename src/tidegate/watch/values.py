@@ -38,7 +38,7 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Tally:
+class ValueTally:
     """How often each text occurs in a column, and how many values were missing or of another type."""
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -157,7 +157,7 @@ def text_lengths(array: Column) -> Numbers:
     return Numbers(np.array(found, dtype=np.float64), missing, array.size - missing - len(found))
 
 
-def tally(array: Column, datatype: str) -> Tally:
+def tally(array: Column, datatype: str) -> ValueTally:
     """Counts of a column's values, each in its one form for this datatype."""
     counts: Counter[str] = Counter()
     missing = invalid = 0
@@ -169,7 +169,7 @@ def tally(array: Column, datatype: str) -> Tally:
             counts[canonical(value, datatype)] += times
         except (TypeError, ValueError, OverflowError):
             invalid += times
-    return Tally(dict(counts), missing, invalid)
+    return ValueTally(dict(counts), missing, invalid)
 
 
 def _distinct(array: Column) -> list[tuple[Any, int]]:

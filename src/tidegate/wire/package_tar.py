@@ -26,7 +26,7 @@ class BadEntry(ValueError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class TarEntry:
     """The next file, or (`names_next`) the name of the one after it, of `size_bytes`."""
 
     name: str
@@ -46,7 +46,7 @@ def padding_bytes(size_bytes: int) -> int:
     return -size_bytes % BLOCK_BYTES
 
 
-def read_head(block: bytes) -> Entry | None:
+def read_head(block: bytes) -> TarEntry | None:
     """The entry that a block of 512 bytes begins; None for a block of zeros, which ends a tar. Raises `BadEntry`."""
     if len(block) != BLOCK_BYTES:
         raise BadEntry("a head is cut off")
@@ -62,7 +62,7 @@ def read_head(block: bytes) -> Entry | None:
         raise BadEntry("an entry is a link")
     if kind == _LONG_NAME and not 1 < size_bytes <= NAME_BYTES_MAX:
         raise BadEntry(f"a name has {size_bytes} bytes, and {NAME_BYTES_MAX} are allowed")
-    return Entry(_text(block[:100]), size_bytes, names_next=kind == _LONG_NAME)
+    return TarEntry(_text(block[:100]), size_bytes, names_next=kind == _LONG_NAME)
 
 
 def read_name(data: bytes) -> str:

@@ -13,7 +13,7 @@ from tidegate.sequential.decision import decide
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.experiments.deciding import Deciding, Judging
 from tidegate.services.experiments.lifecycle import Experiments
-from tidegate.services.experiments.past import Past
+from tidegate.services.experiments.past import ExperimentPast
 from tidegate.services.experiments.telling import Tell
 from tidegate.services.experiments.units import ExperimentUnits
 from tidegate.settings import Settings
@@ -46,7 +46,7 @@ def experiment_parts(
         endpoints.changed,
         woken.set,
         retain_s,
-        Past(captured, endpoints.clock),
+        ExperimentPast(captured, endpoints.clock),
         tell,
     )
     judging = Judging(ExperimentUnits(captured).gather, analyse, decide)

@@ -13,7 +13,7 @@ from tidegate.core.alerting.machine import step
 from tidegate.core.alerting.model import (
     Action,
     Alert,
-    Facts,
+    AlertFacts,
     KnownToBaseline,
     Notice,
     Observation,
@@ -34,9 +34,9 @@ def seen(verdict: Verdict = "alert", type_: Any = "data_drift", feature: str = "
     return Observation(type_, "churn", type_, verdict, feature=feature, version="1", **more)
 
 
-def facts(known: tuple[Alert, ...] = (), rule: Rule = RULE, **more: Any) -> Facts:
+def facts(known: tuple[Alert, ...] = (), rule: Rule = RULE, **more: Any) -> AlertFacts:
     rules: Any = dict.fromkeys(TYPES, rule)
-    return Facts(**{"rules": rules, "receivers": (HOOK,), "known": known, **more})
+    return AlertFacts(**{"rules": rules, "receivers": (HOOK,), "known": known, **more})
 
 
 def told(outcome: Outcome) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ from tidegate.core.endpoints.effective import (
 from tidegate.core.ports import ReplicaObservation
 from tidegate.core.reconcile.fleet import EndpointFacts, Fleet, Plan, ReconcileLimits, Replica, World
 from tidegate.core.reconcile.plan import plan
-from tidegate.core.routing.assign import Assignment
+from tidegate.core.routing.assign import WeightedVariants
 from tidegate.core.routing.snapshot import VersionFacts, route
 from tidegate.errors import InvalidArgument
 from tidegate.wire.decoding import convert
@@ -145,7 +145,7 @@ def test_gateways_get_named_variants_and_the_experiments_salt_while_it_is_routed
 
 
 def test_two_experiments_of_one_endpoint_draw_independent_buckets() -> None:
-    assignment = Assignment({"control": 50.0, "treatment": 50.0})
+    assignment = WeightedVariants({"control": 50.0, "treatment": 50.0})
     units = [f"user-{number}" for number in range(4000)]
     first, second = ({unit: assignment.variant(salt, unit) for unit in units} for salt in ("exp-1", "exp-2"))
     both = sum(first[unit] == second[unit] for unit in units)

@@ -6,11 +6,13 @@ import re
 
 import pytest
 
-from tidegate.core.images.contents import Contents, check_base, check_tag, dockerfile, labels, registry_of
+from tidegate.core.images.contents import ImageContents, check_base, check_tag, dockerfile, labels, registry_of
 from tidegate.core.images.sbom import Library, bill_of_materials
 from tidegate.errors import InvalidArgument
 
-CHURN = Contents(model="churn", version="3", digest="d" * 64, tidegate="0.1.0", base="python:3.11-slim", run_id="r1")
+CHURN = ImageContents(
+    model="churn", version="3", digest="d" * 64, tidegate="0.1.0", base="python:3.11-slim", run_id="r1"
+)
 
 
 def test_what_changes_with_every_version_comes_last() -> None:
@@ -19,7 +21,7 @@ def test_what_changes_with_every_version_comes_last() -> None:
     assert [step.split()[0] for step in last_stage][-2:] == ["COPY", "LABEL"]
     assert last_stage[-2] == "COPY model/ /model/"
     assert not any("3" in step for step in last_stage[:-1] if "churn" in step)
-    other = dockerfile(Contents(**{**vars(CHURN), "version": "4", "digest": "e" * 64}))
+    other = dockerfile(ImageContents(**{**vars(CHURN), "version": "4", "digest": "e" * 64}))
     before = other.index("COPY model/")
     assert other[other.index("ARG BASE") : before] == dockerfile(CHURN)[dockerfile(CHURN).index("ARG BASE") : before]
 
@@ -34,12 +36,12 @@ def test_the_image_is_no_roots_and_asks_for_a_key_by_binding_all_addresses() -> 
 
 
 def test_labels_can_hold_anything_and_stay_one_instruction() -> None:
-    nasty = Contents(**{**vars(CHURN), "run_id": 'a "quoted" $HOME\\\nRUN rm -rf /'})
+    nasty = ImageContents(**{**vars(CHURN), "run_id": 'a "quoted" $HOME\\\nRUN rm -rf /'})
     text = dockerfile(nasty)
     assert 'io.tidegate.run-id="a \\"quoted\\" \\$HOME\\\\ RUN rm -rf /"' in text
     assert not [line for line in text.splitlines() if line.startswith("RUN rm")]
     assert labels(CHURN)["org.opencontainers.image.version"] == "3"
-    assert "io.tidegate.run-id" not in labels(Contents(**{**vars(CHURN), "run_id": None}))
+    assert "io.tidegate.run-id" not in labels(ImageContents(**{**vars(CHURN), "run_id": None}))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tidegate.core.endpoints.shadow import Shadow, replicas_for
+from tidegate.core.endpoints.shadow import ShadowSpec, replicas_for
 from tidegate.core.ports import ReplicaObservation
 from tidegate.core.reconcile.fleet import (
     EndpointFacts,
@@ -30,7 +30,13 @@ SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 2)),), (Tensor
 
 def shadowed(share: float = 20.0, version: str = "2", **other: object) -> EndpointFacts:
     facts = EndpointFacts(
-        "churn", "churn", {"1": 100}, replicas=1, generation=3, routed={"1": 100}, shadow=Shadow(version, share, 1.0)
+        "churn",
+        "churn",
+        {"1": 100},
+        replicas=1,
+        generation=3,
+        routed={"1": 100},
+        shadow=ShadowSpec(version, share, 1.0),
     )
     return replace(facts, **other)  # type: ignore[arg-type]
 

@@ -16,9 +16,9 @@ from tidegate.core.routing.assign import (
     FALL_OVER_SALT,
     Allocation,
     Arm,
-    Assignment,
     Decider,
-    Place,
+    RangeOutcome,
+    WeightedVariants,
     unit_interval,
     variant_order,
 )
@@ -44,15 +44,17 @@ def test_published_assignments_are_what_the_table_gives() -> None:
     vectors = load_vectors()
     assert len(vectors["assignment"]) >= 20
     for case in vectors["assignment"]:
-        assert Assignment(case["weights"]).variant(case["salt"], case["unit"]) == case["variant"], case
+        assert WeightedVariants(case["weights"]).variant(case["salt"], case["unit"]) == case["variant"], case
 
 
 def test_published_ramps_are_what_the_ranges_give() -> None:
     vectors = load_vectors()
     assert len(vectors["coverage"]) >= 60
     for case in vectors["coverage"]:
-        table = Assignment(case["weights"], case["coverage"], case["uncovered"])
-        assert table.places[table.index(case["salt"], case["unit"])] == Place(case["variant"], case["takes_part"]), case
+        table = WeightedVariants(case["weights"], case["coverage"], case["uncovered"])
+        assert table.places[table.index(case["salt"], case["unit"])] == RangeOutcome(
+            case["variant"], case["takes_part"]
+        ), case
 
 
 def test_numbers_are_below_one_and_uniform() -> None:
@@ -67,7 +69,7 @@ def test_numbers_are_below_one_and_uniform() -> None:
 
 
 def test_shares_follow_the_weights() -> None:
-    assignment = Assignment({"1": 90, "2": 9, "3": 1})
+    assignment = WeightedVariants({"1": 90, "2": 9, "3": 1})
     counts = dict.fromkeys("123", 0)
     for unit in UNITS:
         counts[assignment.variant("salt", unit)] += 1
@@ -76,7 +78,7 @@ def test_shares_follow_the_weights() -> None:
 
 
 def test_salts_are_independent() -> None:
-    halves = Assignment({"a": 50, "b": 50})
+    halves = WeightedVariants({"a": 50, "b": 50})
     both = sum(halves.variant("one", unit) == halves.variant("two", unit) for unit in UNITS)
     assert abs(both / len(UNITS) - 0.5) < 0.012  # 3.3 standard deviations
 
@@ -101,7 +103,7 @@ def test_raising_one_weight_moves_nobody_out(weights: list[int], raised: int, by
     if any(after[name] > before[name] for name in after) or abs(sum(after.values()) - left) > 1e-9:
         return  # not a ramp of one weight alone
     after[str(raised)] = target
-    old, new = Assignment(before), Assignment(after)
+    old, new = WeightedVariants(before), WeightedVariants(after)
     for unit in UNITS[:500]:
         if old.variant("salt", unit) == str(raised):
             assert new.variant("salt", unit) == str(raised)
@@ -110,7 +112,7 @@ def test_raising_one_weight_moves_nobody_out(weights: list[int], raised: int, by
 def test_a_whole_ramp_keeps_every_unit_that_moved() -> None:
     moved: set[str] = set()
     for percent in (0, 1, 5, 10, 25, 50, 75, 100):
-        assignment = Assignment({"10": percent, "9": 100 - percent})
+        assignment = WeightedVariants({"10": percent, "9": 100 - percent})
         now = {unit for unit in UNITS[:5000] if assignment.variant("salt", unit) == "10"}
         assert moved <= now
         moved = now
@@ -118,7 +120,7 @@ def test_a_whole_ramp_keeps_every_unit_that_moved() -> None:
 
 
 def test_the_order_of_arrival_does_not_matter() -> None:
-    one, other = Assignment({"2": 30, "10": 30, "1": 40}), Assignment({"10": 30, "1": 40, "2": 30})
+    one, other = WeightedVariants({"2": 30, "10": 30, "1": 40}), WeightedVariants({"10": 30, "1": 40, "2": 30})
     assert one.names == other.names == ["1", "2", "10"]
     assert all(one.variant("s", unit) == other.variant("s", unit) for unit in UNITS[:1000])
 
@@ -128,10 +130,10 @@ def test_numbers_come_before_names() -> None:
 
 
 def test_weightless_variants_get_nobody() -> None:
-    assignment = Assignment({"1": 0, "2": 100})
+    assignment = WeightedVariants({"1": 0, "2": 100})
     assert {assignment.variant("s", unit) for unit in UNITS[:1000]} == {"2"}
     with pytest.raises(LookupError):
-        Assignment({"1": 0}).variant("s", "u")
+        WeightedVariants({"1": 0}).variant("s", "u")
 
 
 ARMS = (Arm("control", "7", 75, "v1"), Arm("treatment", "8", 25), Arm("9", "9", 0))
@@ -147,7 +149,7 @@ def context(unit: str | None = None, pinned: str | None = None, request_id: str 
 
 
 def test_a_decision_tells_all_that_an_analysis_needs() -> None:
-    one, table = decider(), Assignment({"control": 75, "treatment": 25})
+    one, table = decider(), WeightedVariants({"control": 75, "treatment": 25})
     for unit in UNITS[:200]:
         variant = table.variant("salt", unit)
         share, version = {"control": (0.75, "7"), "treatment": (0.25, "8")}[variant]
@@ -177,7 +179,7 @@ def test_a_version_that_is_not_there_gets_no_decision() -> None:
 
 def test_a_variant_that_stands_in_is_told_apart_from_the_assigned_one() -> None:
     one = Decider(Allocation("salt", (Arm("a", "1", 50), Arm("b", "2", 30), Arm("c", "3", 20)), 1))
-    others = Assignment({"b": 30, "c": 20})
+    others = WeightedVariants({"b": 30, "c": 20})
     answering = set()
     for unit in UNITS[:300]:
         made = one.decide(context(unit), frozenset({"b", "c"}))
@@ -194,7 +196,7 @@ def test_a_variant_that_stands_in_is_told_apart_from_the_assigned_one() -> None:
 def test_an_assignment_is_made_even_where_nobody_can_answer() -> None:
     made = decider().decide(context("user-1"), frozenset())
     assert made is not None
-    assert made.assigned == Assignment({"control": 75, "treatment": 25}).variant("salt", "user-1")
+    assert made.assigned == WeightedVariants({"control": 75, "treatment": 25}).variant("salt", "user-1")
     assert (made.variant, made.version) == (None, None)
 
 
@@ -210,8 +212,8 @@ def test_raising_the_coverage_moves_no_unit_that_is_covered(
     weights: list[int], one: float, other: float, units: list[str]
 ) -> None:
     shares = {f"arm-{number}": float(weight) for number, weight in enumerate(weights)}
-    whole = Assignment(shares)
-    before, after = Assignment(shares, min(one, other), "rest"), Assignment(shares, max(one, other), "rest")
+    whole = WeightedVariants(shares)
+    before, after = WeightedVariants(shares, min(one, other), "rest"), WeightedVariants(shares, max(one, other), "rest")
     for unit in units:
         was, now = before.variant("salt", unit), after.variant("salt", unit)
         assert was in (now, "rest")
@@ -226,7 +228,7 @@ def test_another_process_gives_every_unit_the_same_variant() -> None:
         "print(json.dumps([table.variant('salt', unit) for unit in units]))"
     )
     shares = {"treatment": 30.0, "control": 50.0, "other": 20.0}
-    table = Assignment(dict(reversed(shares.items())), 0.3, "rest")
+    table = WeightedVariants(dict(reversed(shares.items())), 0.3, "rest")
     for seed in ("1", "77"):
         answer = subprocess.run(
             [sys.executable, "-c", code],
@@ -246,7 +248,7 @@ def test_another_process_gives_every_unit_the_same_variant() -> None:
     units=st.lists(st.text(st.characters(codec=None)), min_size=1, max_size=50),
 )
 def test_what_gateways_do_is_the_rule(weights: list[int], coverage: float, salt: str, units: list[str]) -> None:
-    table = Assignment({str(number): float(weight) for number, weight in enumerate(weights)}, coverage, "rest")
+    table = WeightedVariants({str(number): float(weight) for number, weight in enumerate(weights)}, coverage, "rest")
     find = table.finder(salt)
     assert [find(unit) for unit in units] == [table.index(salt, unit) for unit in units]
 
@@ -267,7 +269,7 @@ def test_bounds_are_met_to_the_last_bit(at: int, monkeypatch: pytest.MonkeyPatch
             return next(digests)
 
     monkeypatch.setattr(assign, "sha256", lambda data: Hash())
-    table = Assignment({"a": at * 2.0**-53, "b": 1 - at * 2.0**-53})
+    table = WeightedVariants({"a": at * 2.0**-53, "b": 1 - at * 2.0**-53})
     find = table.finder("salt")
     last = len(table.names) - 1
     assert [find("unit"), find("unit")] == [last, last]
@@ -276,7 +278,7 @@ def test_bounds_are_met_to_the_last_bit(at: int, monkeypatch: pytest.MonkeyPatch
 def test_a_ramp_covers_the_same_share_of_each_arm() -> None:
     shares = {"a": 50.0, "b": 30.0, "c": 20.0}
     for coverage in (0.0, 0.02, 0.1, 0.5, 0.9, 1.0):
-        assignment = Assignment(shares, coverage, "rest")
+        assignment = WeightedVariants(shares, coverage, "rest")
         counts = dict.fromkeys([*shares, "rest"], 0)
         for unit in UNITS:
             counts[assignment.variant("ramp", unit)] += 1
@@ -292,7 +294,7 @@ OF_CANARY = frozenset({"baseline", "canary", "stable"})
 
 def test_units_that_do_not_take_part_get_their_variant_in_no_experiment_and_no_phase() -> None:
     one = Decider(Allocation("salt", CANARY, 1, "checkout", 3, coverage=0.1, uncovered="stable"))
-    table = Assignment({"baseline": 50, "canary": 50}, 0.1, "stable")
+    table = WeightedVariants({"baseline": 50, "canary": 50}, 0.1, "stable")
     counts = dict.fromkeys(OF_CANARY, 0)
     for unit in UNITS[:2000]:
         made = one.decide(context(unit), OF_CANARY)

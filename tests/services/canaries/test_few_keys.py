@@ -11,8 +11,8 @@ import pytest
 
 from support.canary_bed import EVERY_S, Bed
 from tidegate.core.captured import Columns
-from tidegate.services.canaries.by_key import Calls
-from tidegate.services.canaries.tallies import Tally
+from tidegate.services.canaries.by_key import CallsByKey
+from tidegate.services.canaries.tallies import CanaryTally
 from tidegate.wire.canary import CanaryView
 
 
@@ -127,6 +127,6 @@ def test_what_keys_had_before_is_read_once_and_where_it_is_asked_for(bed: Bed, r
 
 def test_a_key_is_in_with_its_first_request() -> None:
     at, keys = np.array([3.0, 1.0, 2.0, 4.0]), np.array(["a", "a", "b", None], dtype=object)
-    calls = Calls(at, keys, np.array([0.0, 1.0, 0.0, 1.0]), np.array([1.0, 1.0, 1.0, 5.0]))
-    assert calls.first() == Tally(6, 7)
-    assert calls.by_key() == {"a": Tally(1, 2), "b": Tally(0, 1)}
+    calls = CallsByKey(at, keys, np.array([0.0, 1.0, 0.0, 1.0]), np.array([1.0, 1.0, 1.0, 5.0]))
+    assert calls.first() == CanaryTally(6, 7)
+    assert calls.by_key() == {"a": CanaryTally(1, 2), "b": CanaryTally(0, 1)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tidegate.errors import CaptureUnreadable, InvalidArgument, Overloaded
-from tidegate.services.experiments.past import Past
+from tidegate.services.experiments.past import ExperimentPast
 from tidegate.wire.experiments import AaRequest, ArmSpec, ExperimentSpec, Metric
 from tidegate.wire.units import MetricRows, UnitQuery, UnitRows
 
@@ -39,8 +39,8 @@ class Captured:
         return UnitRows(nothing, nothing + 1, at, dict.fromkeys(query.metrics, rows), since_s=query.since_s)
 
 
-def past(captured: Captured) -> Past:
-    return Past(captured, lambda: NOW_S)
+def past(captured: Captured) -> ExperimentPast:
+    return ExperimentPast(captured, lambda: NOW_S)
 
 
 def test_the_expected_duration_goes_with_traffic_and_with_the_effect() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tidegate.core.monitoring.columns import watched_columns
 from tidegate.services.monitoring import gathered as counting
 from tidegate.services.monitoring.baselines import BaselineRows, KnownBaseline, Made, make_baseline
-from tidegate.services.monitoring.gathered import WHOLE, Gathered, gathered
+from tidegate.services.monitoring.gathered import WHOLE, GatheredBlock, gathered
 from tidegate.services.monitoring.summary import FEATURES_MAX, summary_of
 from tidegate.services.monitoring.truth import labels_of
 from tidegate.watch.rhythm import HOUR_S
@@ -51,11 +51,11 @@ def test_pieces_add_up_to_the_whole(cuts: list[int]) -> None:
     columns = watched_columns(SIGNATURE, inputs, outputs)
     whole = gathered(BASELINE, columns, at)
     edges = [0, *sorted(cuts), 300]
-    pieces = Gathered(BASELINE.view.made_at)
+    pieces = GatheredBlock(BASELINE.view.made_at)
     for begin, end in pairwise(edges):
         piece = np.arange(begin, end)
         pieces = pieces.with_more(gathered(BASELINE, columns.where(piece), at[piece]))
-        pieces = Gathered.from_dict(json.loads(json.dumps(pieces.as_dict())), BASELINE)
+        pieces = GatheredBlock.from_dict(json.loads(json.dumps(pieces.as_dict())), BASELINE)
     assert pieces.rows == 300
     assert pieces.as_dict() == whole.as_dict()
     assert set(pieces.parts) == {WHOLE, "a", "b", "c"}
@@ -65,7 +65,7 @@ def test_pieces_add_up_to_the_whole(cuts: list[int]) -> None:
 def test_what_was_counted_in_other_bins_is_forgotten() -> None:
     inputs, outputs = rows(50)
     kept = gathered(BASELINE, watched_columns(SIGNATURE, inputs, outputs), np.zeros(50)).as_dict()
-    assert Gathered.from_dict(kept, known(make_baseline(SIGNATURE, BaselineRows(*rows(900))), 2.0)).rows == 0
+    assert GatheredBlock.from_dict(kept, known(make_baseline(SIGNATURE, BaselineRows(*rows(900))), 2.0)).rows == 0
 
 
 @pytest.mark.parametrize(

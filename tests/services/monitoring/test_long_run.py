@@ -7,10 +7,10 @@ import pytest
 
 from tidegate.services.monitoring.long_run import LongRun
 from tidegate.watch.long_run import DailyReference, DayLosses, evaluate_days
-from tidegate.watch.performance import Metric, Reference
+from tidegate.watch.performance import LossMetric, Reference
 
 DAY_S = 86_400.0
-ACCURACY = Metric("accuracy")
+ACCURACY = LossMetric("accuracy")
 
 
 def test_days_are_kept_between_evaluations_and_forgotten_with_their_baseline() -> None:

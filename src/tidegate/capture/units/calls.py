@@ -23,7 +23,7 @@ _FAILED = (*_DECIDED, "code", "calls")
 
 
 @dataclass(frozen=True)
-class Calls:
+class UnitCalls:
     """Calls with a key, one row each. `arm` is the assigned one, `phase` -1 where the call names none.
 
     `weight` is how many calls each stands for, more than one where capture keeps a sample; `duration_ms` is NaN for
@@ -53,7 +53,7 @@ def slices(query: UnitQuery) -> Iterator[tuple[float, float]]:
         begin = end
 
 
-def calls_of(store: CaptureReader, query: UnitQuery, between: tuple[float, float], ignored: Ignored) -> Calls:
+def calls_of(store: CaptureReader, query: UnitQuery, between: tuple[float, float], ignored: Ignored) -> UnitCalls:
     """All calls of a time, each once, in no order that counts. Adds to `ignored` those without a key."""
     answered = store.keeping(taken(query, first_row=True)).rows("predictions", query.endpoint, *between, _ANSWERED)
     failed = store.keeping(taken(query)).rows("failures", query.endpoint, *between, _FAILED)
@@ -109,11 +109,11 @@ def _known(table: pa.Table, ignored: Ignored) -> pa.Table:
     return table.filter(pc.is_valid(table["key"])) if table["key"].null_count else table
 
 
-def _joined(answered: pa.Table, failed: pa.Table, arms: tuple[str, ...]) -> Calls:
+def _joined(answered: pa.Table, failed: pa.Table, arms: tuple[str, ...]) -> UnitCalls:
     """Both kinds one after the other; those of arms that are not among `arms` (where there are any) are left out."""
     lengths = (len(answered), len(failed))
     rate = floats(answered["sample_rate"], 1.0)
-    made = Calls(
+    made = UnitCalls(
         keys=_whole([answered["key"], failed["key"]]),
         ids=_whole([answered["id"], failed["id"]]),
         arm=np.concatenate([_codes(one, arms) for one in (answered, failed)]),
@@ -128,9 +128,9 @@ def _joined(answered: pa.Table, failed: pa.Table, arms: tuple[str, ...]) -> Call
     return made if keep.all() else _where(made, np.flatnonzero(keep))
 
 
-def _where(calls: Calls, places: Ints) -> Calls:
+def _where(calls: UnitCalls, places: Ints) -> UnitCalls:
     chosen = pa.array(places)
-    return Calls(
+    return UnitCalls(
         calls.keys.take(chosen),
         calls.ids.take(chosen),
         calls.arm[places],

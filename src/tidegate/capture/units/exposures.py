@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tidegate.capture.units.arrow import ints, places
-from tidegate.capture.units.calls import Calls
+from tidegate.capture.units.calls import UnitCalls
 from tidegate.wire.units import Ints
 
 
@@ -26,7 +26,7 @@ class Exposures:
     def __len__(self) -> int:
         return len(self.arm)
 
-    def fold(self, calls: Calls, *, only_answered: bool) -> Ints:
+    def fold(self, calls: UnitCalls, *, only_answered: bool) -> Ints:
         """Add the units of a slice; the unit of each call, -1 for one whose unit is not known.
 
         With `only_answered`, calls that failed make no unit: where capture keeps a sample of what was answered and all
@@ -53,7 +53,7 @@ class Exposures:
         self.several[met] |= (lowest != self.arm[met]) | (highest != self.arm[met])
         return unit
 
-    def _numbered(self, calls: Calls, making: NDArray[np.bool_]) -> Ints:
+    def _numbered(self, calls: UnitCalls, making: NDArray[np.bool_]) -> Ints:
         """The unit of each call; those of calls that are `making` one are added."""
         encoded = calls.keys.dictionary_encode()
         of_call = ints(encoded.indices, -1)

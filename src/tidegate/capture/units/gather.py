@@ -9,11 +9,11 @@ import numpy as np
 
 from tidegate.capture.labels import CaptureReader
 from tidegate.capture.units.arrow import places
-from tidegate.capture.units.calls import SLICE_S, Calls, calls_of, slices
+from tidegate.capture.units.calls import SLICE_S, UnitCalls, calls_of, slices
 from tidegate.capture.units.compared import compared
 from tidegate.capture.units.events import LABEL, Events, read_events
 from tidegate.capture.units.exposures import Exposures
-from tidegate.capture.units.tally import Tally
+from tidegate.capture.units.tally import UnitTally
 from tidegate.capture.units.values import UnitEvents, from_events, rows_of
 from tidegate.wire.experiments import Metric
 from tidegate.wire.units import Floats, Ignored, Ints, MetricRows, UnitQuery, UnitRows
@@ -40,9 +40,11 @@ def units(store: CaptureReader, query: UnitQuery) -> UnitRows:
     return reading.finished(ignored, compared(store, query, reading.exposures))
 
 
-def _newest(store: CaptureReader, query: UnitQuery, calls_max: int, ignored: Ignored) -> tuple[UnitQuery, list[Calls]]:
+def _newest(
+    store: CaptureReader, query: UnitQuery, calls_max: int, ignored: Ignored
+) -> tuple[UnitQuery, list[UnitCalls]]:
     """The newest calls, oldest first, and the query of their time: as many pieces as have so many together."""
-    pieces: list[Calls] = []
+    pieces: list[UnitCalls] = []
     since_s, span_s = query.now_s, FIRST_SPAN_S
     while since_s > query.since_s and sum(map(len, pieces)) < calls_max:
         begin_s = max(query.since_s, since_s - span_s)
@@ -60,9 +62,9 @@ class _Reading:
         self.newest_us: int | None = None
         self.named = events.ids.drop_null().unique()
         self.unit_of_id, self.arm_of_id = np.full((2, len(self.named)), -1, np.int64)
-        self.tallies = {name: Tally() for name, one in query.metrics.items() if one.source in CALLS}
+        self.tallies = {name: UnitTally() for name, one in query.metrics.items() if one.source in CALLS}
 
-    def add(self, calls: Calls) -> None:
+    def add(self, calls: UnitCalls) -> None:
         self.sampled = self.sampled or bool((calls.weight[calls.answered] > 1).any())
         if len(calls):
             self.newest_us = max(int(calls.at_us.max()), self.newest_us or 0)
@@ -72,13 +74,13 @@ class _Reading:
         for name, tally in self.tallies.items():
             self._count(self.query.metrics[name], tally, calls, unit)
 
-    def _note_ids(self, calls: Calls, unit: Ints) -> None:
+    def _note_ids(self, calls: UnitCalls, unit: Ints) -> None:
         place = places(calls.ids, self.named)
         rows = np.flatnonzero((place >= 0) & (unit >= 0))
         rows = rows[np.lexsort((calls.arm[rows], calls.at_us[rows]))]  # the newest call of an id is the one it names
         self.unit_of_id[place[rows]], self.arm_of_id[place[rows]] = unit[rows], calls.arm[rows]
 
-    def _count(self, metric: Metric, tally: Tally, calls: Calls, unit: Ints) -> None:
+    def _count(self, metric: Metric, tally: UnitTally, calls: UnitCalls, unit: Ints) -> None:
         """A call belongs to its unit's window when it began in it."""
         keep = unit >= 0
         if not keep.any():
@@ -165,7 +167,7 @@ class _Reading:
         events = events.where(events.received_us < round(self.query.since_s * 1e6))
         if not len(events.unit) or metric.type in ("ratio", "quantile"):
             return None
-        tally = Tally()
+        tally = UnitTally()
         tally.add(events.unit, events.at_us, events.value)
         made, _ = tally.of("sum" if metric.agg == "sum" else "mean", len(self.exposures))
         return made if metric.cap is None else np.minimum(made, metric.cap)

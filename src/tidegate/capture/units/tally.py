@@ -8,7 +8,7 @@ from tidegate.wire.experiments import Aggregate
 from tidegate.wire.units import Floats, Ints
 
 
-class Tally:
+class UnitTally:
     """Values of units that are numbered from 0 on; there may be more of them with each piece.
 
     Pieces come in the order of time. Of values at the same moment the smaller one is first, so that what is put

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegate.capture.units.exposures import Exposures
-from tidegate.capture.units.tally import Tally
+from tidegate.capture.units.tally import UnitTally
 from tidegate.wire.experiments import Metric
 from tidegate.wire.units import Floats, Ignored, Ints, MetricRows
 
@@ -52,7 +52,7 @@ def from_events(
     in_time = events.received_us <= entry_us[events.unit]
     ignored.late += int((~in_time).sum()) if metric.window_s > 0 else 0
     events = events.where(in_time)
-    tally = Tally()
+    tally = UnitTally()
     tally.add(events.unit, events.at_us, events.value)
     values, count = tally.of(metric.agg, len(exposures))
     if metric.window_s == 0:

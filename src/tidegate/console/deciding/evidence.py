@@ -20,7 +20,7 @@ Verb = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class Row:
+class EvidenceRow:
     """An experiment in the list."""
 
     view: ExperimentView
@@ -29,11 +29,11 @@ class Row:
     said: str
 
 
-def row(view: ExperimentView) -> Row:
+def row(view: ExperimentView) -> EvidenceRow:
     """One of the list, in a sentence."""
     decision = reading.decided(view)
     said = view.reason or reading.headline(view)
-    return Row(view, reading.STATES[view.state], decision, shortened(words.sentence(said), REASON_CHARS_MAX))
+    return EvidenceRow(view, reading.STATES[view.state], decision, shortened(words.sentence(said), REASON_CHARS_MAX))
 
 
 def verbs(view: ExperimentView) -> list[Verb]:

@@ -48,13 +48,13 @@ def _page(ask: Ask, problem: TidegateError | None = None, **more: Any) -> Shown:
     return Shown("alerts.html", context | more, problem.http_status if problem else 200)
 
 
-def _open(ask: Ask, endpoint: str | None) -> tuple[list[alerts.Row], str | None]:
+def _open(ask: Ask, endpoint: str | None) -> tuple[list[alerts.AlertListRow], str | None]:
     """What is not over, by state: what fires comes first. Of each state the newest."""
     pages = [ask.client.alerts.page(endpoint, state, ROWS) for state in alerts.OPEN_STATES]
     return [alerts.row(one) for page in pages for one in page.rows], None
 
 
-def _listed(ask: Ask, endpoint: str | None, state: str) -> tuple[list[alerts.Row], str | None]:
+def _listed(ask: Ask, endpoint: str | None, state: str) -> tuple[list[alerts.AlertListRow], str | None]:
     page = ask.client.alerts.page(endpoint, None if state == "all" else state, ROWS, ask.query.get("after"))
     return [alerts.row(one) for one in page.rows], page.next
 

@@ -14,7 +14,7 @@ from tidegate.console.changing import changed
 from tidegate.console.fields import RowForm, form_of
 from tidegate.console.pages.overview import figures
 from tidegate.console.snippets import snippets
-from tidegate.draw import Axis, Line, Plot, Size, series
+from tidegate.draw import Axis, Line, Plot, PlotSize, series
 from tidegate.errors import InvalidArgument, NotLeader, TidegateError, UnknownModel, UnknownVersion
 from tidegate.wire.rest import Endpoint, HistoryEntry, Model, VariantView, Version
 from tidegate.wire.scaling import Scale
@@ -22,7 +22,7 @@ from tidegate.wire.tags import tag_of
 
 CHANGES, LOG_LINES = 10, 200
 VERSIONS_OFFERED = 8
-PLOT = Size(560, 170)
+PLOT = PlotSize(560, 170)
 
 
 @dataclass(frozen=True)

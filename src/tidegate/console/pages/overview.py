@@ -9,7 +9,7 @@ from typing import Any
 from tidegate.console import words
 from tidegate.console.asking import Ask, Moved, PageRoute, Shown
 from tidegate.console.attention import attention
-from tidegate.draw import Size, bar_share, sparkline
+from tidegate.draw import PlotSize, bar_share, sparkline
 from tidegate.draw.plot import Markup
 from tidegate.errors import NotLeader
 from tidegate.wire.alerts import AlertState
@@ -17,7 +17,7 @@ from tidegate.wire.load import LoadView, VersionSeries
 from tidegate.wire.rest import Endpoint
 
 ROWS, FAILED_JOBS, FIRING, ITEMS = 50, 20, 30, 30
-BAR, LINE = Size(130, 7), Size(96, 22)
+BAR, LINE = PlotSize(130, 7), PlotSize(96, 22)
 LINES_KEPT = 1024
 STILL_FIRING: Sequence[AlertState] = ("firing", "not_enough_data")
 

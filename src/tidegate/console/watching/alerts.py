@@ -33,7 +33,7 @@ _LABELS = ("endpoint", "feature", "metric", "segment", "version")
 
 
 @dataclass(frozen=True)
-class Row:
+class AlertListRow:
     """An alert in the table. `why` is what keeps it quiet, ended it or was done about it."""
 
     view: AlertView
@@ -45,13 +45,13 @@ class Row:
     can_silence: bool
 
 
-def row(one: AlertView) -> Row:
+def row(one: AlertView) -> AlertListRow:
     """One alert; what can still be done about it."""
     open_ = one.ended_at is None
     reasons = [one.quiet_because, one.ended_because, *one.actions]
     if one.acknowledged_by:
         reasons.append(f"acknowledged by {one.acknowledged_by}")
-    return Row(
+    return AlertListRow(
         view=one,
         about=alert_about(one),
         state=one.state.replace("_", " "),

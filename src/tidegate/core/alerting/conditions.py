@@ -9,8 +9,8 @@ from tidegate.core.alerting.model import (
     NO_TRAFFIC,
     SEVERITIES,
     Alert,
+    AlertFacts,
     AlertType,
-    Facts,
     KnownToBaseline,
     Observation,
     Rule,
@@ -24,7 +24,7 @@ OF_BASELINES: frozenset[AlertType] = OF_LABELS | {"data_drift", "prediction_drif
 _WORST: dict[Verdict, int] = {"alert": 2, "ok": 1, "unknown": 0}
 
 
-def conditions(facts: Facts, observations: Iterable[Observation], now: float) -> list[Alert]:
+def conditions(facts: AlertFacts, observations: Iterable[Observation], now: float) -> list[Alert]:
     """Alerts by fingerprint, whatever order the results came in: those there were, and those that begin.
 
     newest result | pending                        | firing                          | none yet
@@ -97,12 +97,12 @@ def _observed(alert: Alert, one: Observation, verdict: Verdict, rule: Rule, now:
     )
 
 
-def _at(alert: Alert, facts: Facts, now: float) -> Alert:
+def _at(alert: Alert, facts: AlertFacts, now: float) -> Alert:
     why = "" if alert.condition == "resolved" else _over(alert, facts, now)
     return _ended(alert, now, why) if why else alert
 
 
-def _over(alert: Alert, facts: Facts, now: float) -> str:
+def _over(alert: Alert, facts: AlertFacts, now: float) -> str:
     """Why the alert is over: good for long enough, or about something that is no more; "" where it is not."""
     if why := _ended_subject(alert, facts):
         return why
@@ -112,7 +112,7 @@ def _over(alert: Alert, facts: Facts, now: float) -> str:
     return "results are good again" if long_enough else ""
 
 
-def _ended_subject(alert: Alert, facts: Facts) -> str:
+def _ended_subject(alert: Alert, facts: AlertFacts) -> str:
     """What is no more of that which the alert is about, so that no result will end it; "" where all is there."""
     version = alert.label("version")
     if facts.gone:

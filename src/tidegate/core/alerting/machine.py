@@ -14,20 +14,20 @@ from tidegate.core.alerting.model import (
     SEVERITIES,
     Action,
     Alert,
+    AlertFacts,
     AlertType,
     Deed,
-    Facts,
+    LastNotice,
     Notice,
     Observation,
     Outcome,
     Receiver,
     Status,
-    Told,
 )
 from tidegate.core.alerting.quiet import explaining, shown
 
 
-def step(facts: Facts, observations: Iterable[Observation], now: float) -> Outcome:
+def step(facts: AlertFacts, observations: Iterable[Observation], now: float) -> Outcome:
     """The alerts at `now`. Without observations: what time alone changes (ends of silences, what is to be repeated)."""
     raw = conditions(facts, observations, now)
     sources = explaining(raw)
@@ -40,7 +40,7 @@ def step(facts: Facts, observations: Iterable[Observation], now: float) -> Outco
 # -- what to send -----------------------------------------------------------------------------------------------------
 
 
-def _notices(alerts: Sequence[Alert], receiver: Receiver, facts: Facts, now: float) -> list[Notice]:
+def _notices(alerts: Sequence[Alert], receiver: Receiver, facts: AlertFacts, now: float) -> list[Notice]:
     groups: dict[tuple[tuple[str, str], ...], list[tuple[Alert, Status]]] = {}
     for alert in alerts:
         due = _due(alert, receiver, facts, now)
@@ -56,7 +56,7 @@ def _status(due: Sequence[tuple[Alert, Status]], others_fire: bool) -> Status:
     return "firing" if others_fire or any(status == "firing" for _, status in due) else "resolved"
 
 
-def _due(alert: Alert, receiver: Receiver, facts: Facts, now: float) -> Status | None:
+def _due(alert: Alert, receiver: Receiver, facts: AlertFacts, now: float) -> Status | None:
     """What the receiver is to hear of it now.
 
     That it ended hears everyone who heard that it fires, whatever keeps it quiet. That it fires is said once, and again
@@ -76,14 +76,14 @@ def _wants(receiver: Receiver, alert: Alert) -> bool:
     return of_it and SEVERITIES.index(alert.severity) >= SEVERITIES.index(receiver.severity_min)
 
 
-def _group(alert: Alert, facts: Facts) -> tuple[tuple[str, str], ...]:
+def _group(alert: Alert, facts: AlertFacts) -> tuple[tuple[str, str], ...]:
     return tuple((name, alert.label(name)) for name in facts.rule(alert.type).group_by)
 
 
 # -- what to do -------------------------------------------------------------------------------------------------------
 
 
-def _deeds(alerts: Sequence[Alert], facts: Facts, now: float) -> list[Deed]:
+def _deeds(alerts: Sequence[Alert], facts: AlertFacts, now: float) -> list[Deed]:
     """Each action of each rule once for an alert that fires and that nothing keeps quiet, outside its cool-down."""
     groups: dict[tuple[str, AlertType, str], tuple[Action, list[Alert]]] = {}
     for alert in alerts:
@@ -103,12 +103,12 @@ def _deeds(alerts: Sequence[Alert], facts: Facts, now: float) -> list[Deed]:
 
 
 def _after(
-    alerts: Sequence[Alert], notices: Sequence[Notice], deeds: Sequence[Deed], facts: Facts, now: float
+    alerts: Sequence[Alert], notices: Sequence[Notice], deeds: Sequence[Deed], facts: AlertFacts, now: float
 ) -> Iterable[Alert]:
-    told: dict[str, dict[str, Told]] = {}
+    told: dict[str, dict[str, LastNotice]] = {}
     for notice in notices:
         for alert, status in notice.alerts:
-            told.setdefault(alert.id, {})[notice.receiver] = Told(status, now)
+            told.setdefault(alert.id, {})[notice.receiver] = LastNotice(status, now)
     acted: dict[str, dict[str, float]] = {}
     for deed in deeds:
         for alert in deed.alerts:

@@ -68,7 +68,7 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Told:
+class LastNotice:
     """What a receiver heard last of an alert."""
 
     status: Status
@@ -99,7 +99,7 @@ class Alert:
     ended_because: str = ""
     quiet_because: str = ""
     acknowledged_by: str = ""
-    told: Mapping[str, Told] = field(default_factory=dict)
+    told: Mapping[str, LastNotice] = field(default_factory=dict)
     acted: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -183,7 +183,7 @@ class KnownToBaseline:
 
 
 @dataclass(frozen=True)
-class Facts:
+class AlertFacts:
     """What a step needs beside the results, all of one endpoint.
 
     `served` are the versions that get or shall get traffic; None where that is not known. `baselines` are by version;

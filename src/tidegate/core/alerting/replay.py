@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tidegate.core.alerting.machine import step
-from tidegate.core.alerting.model import Alert, AlertType, Facts, Observation, Receiver, Rule, Status
+from tidegate.core.alerting.model import Alert, AlertFacts, AlertType, Observation, Receiver, Rule, Status
 
 EVERYBODY = Receiver("everybody")
 
@@ -26,7 +26,9 @@ def replay(rules: Mapping[AlertType, Rule], looks: Iterable[tuple[float, Sequenc
     `looks` are moments, which only grow, and what was found then. Between them happens what time alone changes, at the
     time when it does. No action is taken, so whatever was wrong stays wrong.
     """
-    facts = Facts(rules={type_: replace(rule, actions=()) for type_, rule in rules.items()}, receivers=(EVERYBODY,))
+    facts = AlertFacts(
+        rules={type_: replace(rule, actions=()) for type_, rule in rules.items()}, receivers=(EVERYBODY,)
+    )
     for at, observations in looks:
         while (between := _next_change(facts, at)) is not None:
             facts, sent = _stepped(facts, (), between)
@@ -35,14 +37,14 @@ def replay(rules: Mapping[AlertType, Rule], looks: Iterable[tuple[float, Sequenc
         yield from sent
 
 
-def _stepped(facts: Facts, observations: Sequence[Observation], at: float) -> tuple[Facts, list[Sent]]:
+def _stepped(facts: AlertFacts, observations: Sequence[Observation], at: float) -> tuple[AlertFacts, list[Sent]]:
     outcome = step(facts, observations, at)
     sent = [Sent(at, status, alert) for notice in outcome.notices for alert, status in notice.alerts]
     known = tuple(alert for alert in outcome.alerts if alert.condition != "resolved")
     return replace(facts, known=known), sent
 
 
-def _next_change(facts: Facts, before: float) -> float | None:
+def _next_change(facts: AlertFacts, before: float) -> float | None:
     """The earliest moment before `before` at which an alert ends or is repeated without a further result."""
     due = [at for alert in facts.known for at in _changes(alert, facts.rule(alert.type)) if at < before]
     return min(due, default=None)

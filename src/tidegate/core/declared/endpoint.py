@@ -10,7 +10,19 @@ from typing import Any, get_args
 
 from tidegate.core.alerting.model import LABELS, TYPES, Rule
 from tidegate.core.declared.fields import Entries, Field, Section
-from tidegate.core.declared.kinds import Amount, Flag, Kind, Listed, Number, Size, Span, Text, Version, Weights, Whole
+from tidegate.core.declared.kinds import (
+    Amount,
+    FieldKind,
+    Flag,
+    Listed,
+    Number,
+    Size,
+    Span,
+    Text,
+    VersionNumber,
+    Weights,
+    Whole,
+)
 from tidegate.core.declared.steps import EXAMPLE, Steps, default_steps
 from tidegate.core.endpoints.serving import SERVING_SETTINGS, ServingSetting
 from tidegate.core.engines.capabilities import ENGINE, ENGINES, TIDEGATE
@@ -30,7 +42,7 @@ _MONITOR, _RULE = MonitorSettings(), Rule()
 
 def _serving(one: ServingSetting) -> Field:
     in_time = one.name.endswith("_s") and not one.name.endswith("_per_s")
-    kind: Kind = Span(zero="unset") if in_time else Number(0, one.high)
+    kind: FieldKind = Span(zero="unset") if in_time else Number(0, one.high)
     return Field(one.option.removeprefix("--").replace("-", "_"), kind, one.help, 0.0, one.name)
 
 
@@ -110,8 +122,8 @@ EXPERIMENT = Section(
         Field(
             "name", Text("checkout", pattern=DNS_LABEL), "Its name on the endpoint: another one is another experiment."
         ),
-        Field("control", Version(), "The version that has the traffic."),
-        Field("treatments", Listed(Version(), "a list of versions"), "The versions that are compared with it."),
+        Field("control", VersionNumber(), "The version that has the traffic."),
+        Field("treatments", Listed(VersionNumber(), "a list of versions"), "The versions that are compared with it."),
         Field("split", Listed(Number(0, 100)), "Percent of each arm, control's first [equal].", []),
         Field("metrics", Listed(Text(METRIC_EXAMPLE)), f"What is to become better: {METRIC_EXAMPLE}."),
         Field("guardrails", Listed(Text(GUARDRAIL_EXAMPLE)), f"What may not get worse: {GUARDRAIL_EXAMPLE}.", []),
@@ -132,7 +144,7 @@ EXPERIMENT = Section(
 )
 CANARY = Section(
     (
-        Field("version", Version(), "The version that takes over, step by step."),
+        Field("version", VersionNumber(), "The version that takes over, step by step."),
         Field("steps", Steps(), f"In Argo's words: {EXAMPLE}.", default_steps()),
     ),
     "A version that gets more of the traffic at each step, on evidence.",
@@ -140,7 +152,7 @@ CANARY = Section(
 )
 SHADOW = Section(
     (
-        Field("version", Version(alias=False), "A version without traffic."),
+        Field("version", VersionNumber(alias=False), "A version without traffic."),
         Field("share", Number(0, 100), "Percent of the requests that it gets a copy of; 0: none [0].", 0.0),
     ),
     "A version whose answers are compared and thrown away; {} for none.",
@@ -149,7 +161,7 @@ ENDPOINT = Section(
     (
         Field("endpoint", Text("churn", pattern=DNS_LABEL), "The endpoint's name."),
         Field("model", Text("churn", pattern=DNS_LABEL), "The model that it serves."),
-        Field("version", Version(), "The version that gets all of the traffic: a number, a label or @ALIAS."),
+        Field("version", VersionNumber(), "The version that gets all of the traffic: a number, a label or @ALIAS."),
         Field("traffic", Weights(), "Percent of the traffic by version: adds up to 100."),
         Field("follow", Text("@champion", pattern="^@.+"), "Go on to each version that this alias is moved to."),
         Field("replicas", Whole(1, 10_000), "A fixed number of replicas of each version."),

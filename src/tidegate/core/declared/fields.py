@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from tidegate.core.declared.kinds import Kind, wrong
+from tidegate.core.declared.kinds import FieldKind, wrong
 from tidegate.errors import InvalidArgument
 
 NEAREST_CUTOFF = 0.55
@@ -24,7 +24,7 @@ class Field:
     """
 
     name: str
-    kind: Kind
+    kind: FieldKind
     doc: str
     default: Any = None
     key: str = ""

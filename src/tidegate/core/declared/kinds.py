@@ -23,7 +23,7 @@ _SPAN = re.compile(SPAN_PATTERN)
 _UNITS_S = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
 
 
-class Kind(Protocol):
+class FieldKind(Protocol):
     """A sort of value."""
 
     def read(self, raw: Any, path: str) -> Any:
@@ -98,7 +98,7 @@ class Text(_Plain):
 
 
 @dataclass(frozen=True)
-class Version(_Plain):
+class VersionNumber(_Plain):
     """A version: its number, its label, or `@alias` where an alias can be meant."""
 
     alias: bool = True
@@ -265,7 +265,7 @@ def size_of(size_bytes: int) -> str | int:
 class Listed:
     """A list of values of one kind."""
 
-    of: Kind = field(default_factory=Text)
+    of: FieldKind = field(default_factory=Text)
     what: str = "a list"
 
     def read(self, raw: Any, path: str) -> list[Any]:
@@ -294,7 +294,7 @@ class Weights:
             raise InvalidArgument(f"{path} names {len(raw)} versions, and may have {ITEMS_MAX}", field=path)
         by_version: dict[str, float] = {}
         for version, weight in raw.items():
-            name = Version(alias=False).read(version, f"{path}: a version")
+            name = VersionNumber(alias=False).read(version, f"{path}: a version")
             if name in by_version:
                 raise InvalidArgument(f"{path} names version {name} twice", field=path)
             by_version[name] = Number(0, 100).read(weight, f"{path}.{name}")

@@ -10,7 +10,7 @@ from tidegate.errors import InvalidArgument
 
 
 @dataclass(frozen=True)
-class Shadow:
+class ShadowSpec:
     """`share` is percent of the endpoint's requests; it listens `since` then, because of `by`."""
 
     version: str

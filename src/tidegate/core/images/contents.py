@@ -107,7 +107,7 @@ def registry_of(tag: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Contents:
+class ImageContents:
     """What an image says of itself."""
 
     model: str
@@ -132,7 +132,7 @@ def labels_of(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def labels(contents: Contents) -> dict[str, str]:
+def labels(contents: ImageContents) -> dict[str, str]:
     """OCI's names where there is one, else our own."""
     own = {
         "org.opencontainers.image.title": contents.model,
@@ -148,7 +148,7 @@ def labels(contents: Contents) -> dict[str, str]:
     return own | ({"io.tidegate.run-id": contents.run_id} if contents.run_id else {})
 
 
-def dockerfile(contents: Contents) -> str:
+def dockerfile(contents: ImageContents) -> str:
     """The Dockerfile beside the folders `wheels`, `program` and `model` and the file `requirements.txt`.
 
     From what changes least to what changes most. Wheels are unpacked in a stage of their own, so that no layer of the

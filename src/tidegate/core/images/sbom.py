@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.core.images.contents import Contents, registry_of
+from tidegate.core.images.contents import ImageContents, registry_of
 
 NAMESPACE = uuid.UUID("7b1e4d5a-6d0a-4c39-9f9c-4a3f6a2a52c1")
 
@@ -22,7 +22,7 @@ class Library:
     licence: str | None = None
 
 
-def bill_of_materials(contents: Contents, base_id: str, libraries: Sequence[Library]) -> dict[str, Any]:
+def bill_of_materials(contents: ImageContents, base_id: str, libraries: Sequence[Library]) -> dict[str, Any]:
     """The model, Tidegate, each library with the digest of its wheel, and the base image (not what is in it)."""
     ordered = sorted(libraries, key=lambda library: library.name)
     components = [_base(contents, base_id), _tidegate(contents), *map(_library, ordered)]
@@ -46,12 +46,12 @@ def bill_of_materials(contents: Contents, base_id: str, libraries: Sequence[Libr
     }
 
 
-def _base(contents: Contents, base_id: str) -> dict[str, Any]:
+def _base(contents: ImageContents, base_id: str) -> dict[str, Any]:
     component = {"bom-ref": "base", "type": "container", "name": contents.base, "version": base_id}
     return component | ({"publisher": registry} if (registry := registry_of(contents.base)) else {})
 
 
-def _tidegate(contents: Contents, ref: str | None = "tidegate") -> dict[str, Any]:
+def _tidegate(contents: ImageContents, ref: str | None = "tidegate") -> dict[str, Any]:
     named = {"type": "application", "name": "tidegate", "version": contents.tidegate}
     return ({"bom-ref": ref} if ref else {}) | named
 

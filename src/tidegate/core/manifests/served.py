@@ -66,7 +66,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Scale:
+class ServedScale:
     """How many: from `low` to `high` by percent of the CPU that was requested; `high` None: always `low`."""
 
     low: int
@@ -82,7 +82,7 @@ class Served:
     model: str
     version: str
     image: str
-    scale: Scale
+    scale: ServedScale
     cpus: float | None = None
     memory_bytes: int | None = None
     digest: str | None = None
@@ -157,7 +157,7 @@ def served_of(
         document["model"],
         version,
         image="",
-        scale=Scale(1),
+        scale=ServedScale(1),
         cpus=placement.get("cpus"),
         memory_bytes=placement.get("memory_bytes"),
         digest=known.digest,
@@ -204,7 +204,7 @@ def _with_scale(
     if scaling and scaling["min"] == 0:
         served = _warned(served, "it never sleeps here: to wake it takes the platform's gateway, so 1 replica stays")
     if request.autoscaler == "none":
-        return replace(served, scale=Scale(low))
+        return replace(served, scale=ServedScale(low))
     percent = round(defaults.cpu_percent)
     if scaling:
         metric, target = target_of(scaling["target"])
@@ -216,5 +216,5 @@ def _with_scale(
                 f"its target is {scaling['target']}, which a HorizontalPodAutoscaler cannot measure by itself: here it "
                 f"scales by cpu={percent}",
             )
-        return replace(served, scale=Scale(low, max(low, scaling["max"]), percent))
-    return replace(served, scale=Scale(low, max(low, defaults.max_replicas), percent))
+        return replace(served, scale=ServedScale(low, max(low, scaling["max"]), percent))
+    return replace(served, scale=ServedScale(low, max(low, defaults.max_replicas), percent))

@@ -9,7 +9,7 @@ from typing import Literal
 from tidegate.core.backoff import Backoff
 from tidegate.core.endpoints.effective import Split
 from tidegate.core.endpoints.serving import ServingValues, none_set
-from tidegate.core.endpoints.shadow import Shadow, is_live, replicas_for
+from tidegate.core.endpoints.shadow import ShadowSpec, is_live, replicas_for
 from tidegate.core.engines.capabilities import POOLED
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import ReplicaObservation
@@ -117,7 +117,7 @@ class EndpointFacts:
     split: Split | None = None
     routed_split: Split | None = None
 
-    shadow: Shadow | None = None  # the version that listens
+    shadow: ShadowSpec | None = None  # the version that listens
 
     may_sleep: bool = False  # without requests it has no replicas, and the next request waits for one
     engine_scaling: EngineScaling | None = None  # while the engine counts the replicas itself

@@ -45,14 +45,14 @@ def variant_order(names: Iterable[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Place:
+class RangeOutcome:
     """What a range of [0, 1) gets: a variant, and whether its units take part in what runs."""
 
     variant: str
     takes_part: bool = True
 
 
-class Assignment:
+class WeightedVariants:
     """Variants with weights, ready to be asked. Weights may add up to any positive number.
 
     Of each variant's range the first `coverage` takes part, and the rest gets the variant `uncovered`. So while the
@@ -65,16 +65,16 @@ class Assignment:
         self.names = variant_order(name for name, weight in weights.items() if weight > 0)
         cumulative = list(accumulate(weights[name] for name in self.names))
         ends = [end / cumulative[-1] for end in cumulative]
-        rest = Place(uncovered, takes_part=False)
+        rest = RangeOutcome(uncovered, takes_part=False)
         if coverage <= 0:
             bounds, self.places = [1.0], [rest]
         elif coverage < 1:
             starts = [0.0, *ends][: len(ends)]
             covered = [min(start + coverage * (end - start), end) for start, end in zip(starts, ends, strict=True)]
             bounds = [bound for pair in zip(covered, ends, strict=True) for bound in pair]
-            self.places = [place for name in self.names for place in (Place(name), rest)]
+            self.places = [place for name in self.names for place in (RangeOutcome(name), rest)]
         else:
-            bounds, self.places = ends, [Place(name) for name in self.names]
+            bounds, self.places = ends, [RangeOutcome(name) for name in self.names]
         # The last end is left out: whatever lies past the others belongs to the last, so rounding loses nobody.
         self._bounds = bounds[:-1]
 
@@ -158,12 +158,12 @@ class Decider:
         self._arms = {arm.variant: arm for arm in allocation.arms}
         self._weights = {arm.variant: arm.weight for arm in allocation.arms}
         self._shares = {arm.variant: arm.weight if arm.share is None else arm.share for arm in allocation.arms}
-        self._assignment = Assignment(self._shares, allocation.coverage, allocation.uncovered)
+        self._assignment = WeightedVariants(self._shares, allocation.coverage, allocation.uncovered)
         self.names = variant_order(arm.variant for arm in allocation.arms if arm.weight > 0)
         self._total = sum(self._shares.values())
         self._made: dict[tuple[Decision, str | None], Decision] = {}
         self._pins: dict[str, Decision] = {}
-        self._stand_ins: dict[frozenset[str], Assignment] = {}
+        self._stand_ins: dict[frozenset[str], WeightedVariants] = {}
         self._salt = allocation.salt
         self._find = self._assignment.finder(allocation.salt)
         self._usual = [self._decision(place) for place in self._assignment.places]
@@ -204,10 +204,10 @@ class Decider:
             if len(self._stand_ins) >= _STAND_INS_MAX:
                 self._stand_ins.clear()
             up = {name: self._weights[name] for name in self.names if name in available}
-            others = self._stand_ins[available] = Assignment(up)
+            others = self._stand_ins[available] = WeightedVariants(up)
         return others.variant(self._salt + FALL_OVER_SALT, unit) if others.names else None
 
-    def _decision(self, place: Place) -> Decision:
+    def _decision(self, place: RangeOutcome) -> Decision:
         allocation, arm = self._allocation, self._arms.get(place.variant)
         return Decision(
             assigned=place.variant,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.calls.batch import Batch
     from tidegate.dataplane.calls.failure import FailedRequest
     from tidegate.dataplane.calls.outputs import Outputs
-    from tidegate.gateway.capture.segments import Segments, Written
+    from tidegate.gateway.capture.segments import Segments, WrittenSegment
     from tidegate.wire.journal import BatchRecord, FeedbackRecord
 
 PRESSURE_LOOK_S = 10.0
@@ -200,12 +200,12 @@ class Journal:
             log.error("the journal cannot be written (%s): records are dropped until it can", error)
         self._circuit.failed(self._monotonic())
 
-    def _settle_in_thread(self, ended: Written | None, need_bytes: int = 0) -> None:
+    def _settle_in_thread(self, ended: WrittenSegment | None, need_bytes: int = 0) -> None:
         work = partial(self._settle, ended, need_bytes)
         if start_thread(work, "journal rotation") is None:
             work()  # a few milliseconds of everybody's time, for what would else stay on the disk past its bound
 
-    def _settle(self, ended: Written | None, need_bytes: int = 0) -> None:
+    def _settle(self, ended: WrittenSegment | None, need_bytes: int = 0) -> None:
         for segment in self._segments.settle(ended, need_bytes):
             if segment.unread:
                 log.warning("%d records of the journal that nobody had read went with %s", segment.unread, segment.name)

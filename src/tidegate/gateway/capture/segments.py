@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Written:
+class WrittenSegment:
     """A segment that this gateway writes or has written. Its lock lasts until `fd` is closed."""
 
     fd: int
@@ -67,7 +67,7 @@ class Segments:
         self._writer = writer
         self._total_bytes_max = total_bytes_max
         self._segment_bytes_max = max(SEGMENT_BYTES_MIN, min(SEGMENT_BYTES_MAX, total_bytes_max // 8))
-        self._open: Written | None = None
+        self._open: WrittenSegment | None = None
         # Names go on behind those that are there, though the clock was set back: the first by name is dropped first.
         self._begun_at_us = 0
         with contextlib.suppress(OSError):  # a folder that cannot be read: writing to it says so
@@ -113,12 +113,12 @@ class Segments:
         one.records += 1
         one.last_at_s = at_s
 
-    def end(self) -> Written | None:
+    def end(self) -> WrittenSegment | None:
         """Take no more into the open segment; the next record begins another. `settle` seals what is returned."""
         one, self._open = self._open, None
         return one
 
-    def settle(self, ended: Written | None, need_bytes: int = 0) -> list[Dropped]:
+    def settle(self, ended: WrittenSegment | None, need_bytes: int = 0) -> list[Dropped]:
         """Seal what has ended, and what gateways left that have died; then make room for the next segment.
 
         `need_bytes`: a record that is to come, and may be larger than a segment is as a rule. From any thread.
@@ -128,7 +128,7 @@ class Segments:
         with self._room:
             return self._make_room(max(need_bytes, self._segment_bytes_max))
 
-    def _seal(self, one: Written) -> None:
+    def _seal(self, one: WrittenSegment) -> None:
         try:
             seal(one.fd, one.marker, Sealed(one.records, one.first_at_s, one.last_at_s), one.path)
         except OSError as error:
@@ -168,7 +168,7 @@ class Segments:
     def _is_mine(self, segment: Segment) -> bool:
         return segment.writer == self._writer and not segment.is_open
 
-    def _undo(self, one: Written) -> None:
+    def _undo(self, one: WrittenSegment) -> None:
         """Take back what a failed write left behind; where even that fails, the torn record ends its segment."""
         try:
             os.ftruncate(one.fd, one.size_bytes)
@@ -176,7 +176,7 @@ class Segments:
             os.close(one.fd)  # and with it the lock: whoever comes next seals it as a dead gateway's
             self._open = None
 
-    def _begin(self, at_s: float) -> Written:
+    def _begin(self, at_s: float) -> WrittenSegment:
         """Make the file under a name that nobody lists, so that no reader ever sees it without its lock."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._begun_at_us = max(int(at_s * 1e6), self._begun_at_us + 1)
@@ -194,7 +194,7 @@ class Segments:
             os.close(fd)
             staged.unlink(missing_ok=True)
             raise
-        self._open = Written(fd, path, marker, HEAD_BYTES, first_at_s=at_s)
+        self._open = WrittenSegment(fd, path, marker, HEAD_BYTES, first_at_s=at_s)
         return self._open
 
 

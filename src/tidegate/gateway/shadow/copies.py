@@ -125,7 +125,7 @@ def takes_the_same(one: Signature, other: Signature) -> bool:
     return (one.kind, one.inputs, one.params, one.items) == (other.kind, other.inputs, other.params, other.items)
 
 
-class Shadows:
+class ShadowCopies:
     """All shadows of a gateway process. `batch_done` is called before a batch's answers leave, and only takes note."""
 
     def __init__(
@@ -223,7 +223,7 @@ class _Discarded:
 
     __slots__ = ("_shadows", "rows", "size_bytes")
 
-    def __init__(self, shadows: Shadows, rows: int, size_bytes: int) -> None:
+    def __init__(self, shadows: ShadowCopies, rows: int, size_bytes: int) -> None:
         """The copy is on its way from now on."""
         self._shadows, self.rows, self.size_bytes = shadows, rows, size_bytes
         shadows.rows += rows

@@ -11,8 +11,8 @@ from tidegate.draw import (
     Line,
     Parts,
     Plot,
-    Row,
-    Size,
+    PlotRow,
+    PlotSize,
     Stair,
     bar_share,
     interval_series,
@@ -35,13 +35,13 @@ from tidegate.wire.canary import CanaryView
 from tidegate.wire.experiments import ArmView, ExperimentView, GuardrailView, LookView
 from tidegate.wire.shadows import PairedView
 
-WIDE, COURSE, SMALL = Size(560.0, 200.0), Size(480.0, 170.0), Size(360.0, 140.0)
+WIDE, COURSE, SMALL = PlotSize(560.0, 200.0), PlotSize(480.0, 170.0), PlotSize(360.0, 140.0)
 SAID_CHARS_MAX, NAME_CHARS_MAX = 250, 60
 LOOKS_MAX, TREATMENTS_MAX = 300, 6
 """Of more looks evenly chosen ones are drawn, with the first and the last; of more treatments the first."""
 
 
-def sequence(view: ExperimentView, metric: str, size: Size = WIDE) -> Plot:
+def sequence(view: ExperimentView, metric: str, size: PlotSize = WIDE) -> Plot:
     """A metric's improvement over time with its confidence sequence, of each treatment; when it was decided."""
     variants = list(dict.fromkeys(one.variant for one in view.metrics if one.name == metric))
     looks = _chosen(view.looks)
@@ -112,7 +112,7 @@ def guardrails(found: Sequence[GuardrailView]) -> Plot:
     return limits("Guardrails and what they must keep", given)
 
 
-def guardrail_course(looks: Sequence[LookView], of: GuardrailView, size: Size = SMALL) -> Plot:
+def guardrail_course(looks: Sequence[LookView], of: GuardrailView, size: PlotSize = SMALL) -> Plot:
     """One guardrail over time: its value, the bound of its sequence, and the limit."""
     key, looks = guardrail_key(of), _chosen(looks)
     found = [next((one for one in look.guardrails if guardrail_key(one) == key), None) for look in looks]
@@ -138,11 +138,11 @@ def _ordered(low: float | None, high: float | None) -> tuple[float | None, float
 
 def units(arms: Sequence[ArmView]) -> Plot:
     """Units by arm: those in the analysis, and those whose window has not passed."""
-    given = [Row(f"{one.variant}, version {one.version}", [one.units, one.immature]) for one in arms]
+    given = [PlotRow(f"{one.variant}, version {one.version}", [one.units, one.immature]) for one in arms]
     return rows("Units by arm", Parts(["matured", "maturing"], "units"), given)
 
 
-def units_over_time(looks: Sequence[LookView], size: Size = COURSE) -> Plot:
+def units_over_time(looks: Sequence[LookView], size: PlotSize = COURSE) -> Plot:
     """Matured and maturing units of all arms together, look by look."""
     looks = _chosen(looks)
     matured = Line("matured", [float(sum(arm.units for arm in one.arms)) for one in looks])
@@ -156,11 +156,11 @@ def shares(arms: Sequence[ArmView]) -> Plot | None:
     planned = sum(one.share for one in arms)
     if not total or planned <= 0:
         return None
-    given = [Row(one.variant, [100 * one.exposed / total], 100 * one.share / planned) for one in arms]
+    given = [PlotRow(one.variant, [100 * one.exposed / total], 100 * one.share / planned) for one in arms]
     return rows("Share of units by arm", Parts(["of units"], "%", "planned"), given)
 
 
-def canary_steps(view: CanaryView, now: float, size: Size = WIDE) -> Plot:
+def canary_steps(view: CanaryView, now: float, size: PlotSize = WIDE) -> Plot:
     """A canary's share of traffic, step by step: as it went, and the steps ahead while it goes on."""
     went: list[Stair] = []
     for one in view.history:  # a clock that was set back makes no step begin before the one before ends
@@ -190,4 +190,4 @@ def paired(view: PairedView) -> Plot:
         ("only the shadow", float(view.only_shadow)),
         ("both wrong", float(view.both_wrong)),
     ]
-    return bar_share("Which version was right", parts, Size(480.0, 14.0))
+    return bar_share("Which version was right", parts, PlotSize(480.0, 14.0))

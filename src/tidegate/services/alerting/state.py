@@ -18,8 +18,8 @@ from tidegate.core.alerting.messages import message, payload
 from tidegate.core.alerting.model import (
     STATES,
     Alert,
+    AlertFacts,
     Deed,
-    Facts,
     KnownToBaseline,
     Observation,
     Outcome,
@@ -175,10 +175,10 @@ class Alerting:
         return view
 
 
-def facts_of(tx: Session, endpoint: str, row: EndpointRow | None, now: float) -> Facts:
+def facts_of(tx: Session, endpoint: str, row: EndpointRow | None, now: float) -> AlertFacts:
     """What a step of an endpoint's alerts needs to know; `row` is the endpoint's, None where it is gone."""
     stored = rows.rules_of(tx, endpoint)
-    return Facts(
+    return AlertFacts(
         rules={} if stored is None else rules_of(stored.rules),
         silences=[_silence(one) for one in rows.silences(tx, now)],
         receivers=[_receiver(one) for one in rows.notifiers(tx)],

@@ -11,7 +11,7 @@ import numpy as np
 
 from tidegate.core.captured import CapturedRows
 from tidegate.core.monitoring.columns import Array
-from tidegate.services.canaries.tallies import Tally
+from tidegate.services.canaries.tallies import CanaryTally
 
 FEW_KEYS = 50
 """With more keys than that a canary's keys by lots are evidence enough."""
@@ -25,7 +25,7 @@ _FAILURES = ("at", "key", "pinned", "code")
 
 
 @dataclass(frozen=True)
-class Calls:
+class CallsByKey:
     """Requests: when each came, whose it was (None: nobody's), whether it failed, and how many it stands for."""
 
     at: Array
@@ -38,7 +38,7 @@ class Calls:
         """Whether any of them has a key."""
         return any(key is not None for key in self.keys.tolist())
 
-    def first(self) -> Tally:
+    def first(self) -> CanaryTally:
         """Each key once, by its first request, which is what a key was given by chance; what has none each by itself.
 
         A key that is in stays as it came in, so that a test may be made at every look.
@@ -48,29 +48,29 @@ class Calls:
         _, place = np.unique(self.keys[order].astype(str), return_index=True)
         chosen, alone = order[place], ~named
         bad = float(self.bad[chosen].sum()) + float((self.bad * self.times)[alone].sum())
-        return Tally(round(bad), round(chosen.size + float(self.times[alone].sum())))
+        return CanaryTally(round(bad), round(chosen.size + float(self.times[alone].sum())))
 
-    def by_key(self) -> dict[str, Tally]:
+    def by_key(self) -> dict[str, CanaryTally]:
         """Of each key, how many of its requests failed."""
         named = np.flatnonzero(np.array([key is not None for key in self.keys.tolist()], dtype=bool))
         keys, place = np.unique(self.keys[named].astype(str), return_inverse=True)
         found = np.bincount(place, weights=(self.bad * self.times)[named], minlength=keys.size)
         requests = np.bincount(place, weights=self.times[named], minlength=keys.size)
         return {
-            str(key): Tally(round(bad), round(n))
+            str(key): CanaryTally(round(bad), round(n))
             for key, bad, n in zip(keys.tolist(), found.tolist(), requests.tolist(), strict=True)
         }
 
 
 @dataclass(frozen=True)
-class Keys:
+class UnitKeys:
     """Both sides, each key once; and where the canary has few keys, how each of them went.
 
     `first` is None where no request has a key, or a sample of them is captured: then keys say no more than requests do.
     """
 
-    first: tuple[Tally, Tally] | None = None
-    canary: Mapping[str, Tally] = field(default_factory=dict)
+    first: tuple[CanaryTally, CanaryTally] | None = None
+    canary: Mapping[str, CanaryTally] = field(default_factory=dict)
 
     @property
     def several_fail(self) -> bool:
@@ -78,17 +78,17 @@ class Keys:
         return sum(one.found > 0 for one in self.canary.values()) > 1
 
 
-def keys_of(stable: Calls, canary: Calls, *, sampled: bool) -> Keys:
+def keys_of(stable: CallsByKey, canary: CallsByKey, *, sampled: bool) -> UnitKeys:
     """What keys say of a step's requests."""
     if sampled or not (stable.is_keyed or canary.is_keyed):
-        return Keys()
+        return UnitKeys()
     named = canary.by_key()
-    return Keys((stable.first(), canary.first()), named if len(named) <= FEW_KEYS else {})
+    return UnitKeys((stable.first(), canary.first()), named if len(named) <= FEW_KEYS else {})
 
 
 def before(
     capture: CapturedRows, endpoint: str, since: float, until: float, failing: frozenset[int]
-) -> dict[str, Tally]:
+) -> dict[str, CanaryTally]:
     """How each key's requests went from `since` until `until`; nothing where there are too many keys to tell.
 
     `failing`: the codes of failures that count, beside those from 500. Raises `CaptureUnreadable`.
@@ -101,7 +101,7 @@ def before(
     keys = np.concatenate([calls["key"][answered], failed["key"][broke]])
     bad = np.concatenate([np.zeros(int(answered.sum())), np.ones(int(broke.sum()))])
     at = np.concatenate([calls["at"][answered], failed["at"][broke]])
-    found = Calls(at, keys, bad, np.ones(bad.size)).by_key()
+    found = CallsByKey(at, keys, bad, np.ones(bad.size)).by_key()
     return found if len(found) <= KEYS_KEPT_MAX else {}
 
 

@@ -17,8 +17,8 @@ from tidegate.core.canary.split import BASELINE, CANARY, STABLE
 from tidegate.core.captured import CapturedRows, Columns
 from tidegate.core.monitoring.columns import Array, WatchedColumns
 from tidegate.sequential.guard import design_effect
-from tidegate.services.canaries.by_key import Calls, Keys, flags, keys_of
-from tidegate.services.canaries.tallies import Tally
+from tidegate.services.canaries.by_key import CallsByKey, UnitKeys, flags, keys_of
+from tidegate.services.canaries.tallies import CanaryTally
 from tidegate.services.monitoring.baselines import columns_seen, tensors_of
 from tidegate.wire.signature import Signature
 
@@ -48,8 +48,8 @@ class Side:
     """
 
     counted: int = 0
-    errors: Tally = Tally()
-    numbers: Tally = Tally()
+    errors: CanaryTally = CanaryTally()
+    numbers: CanaryTally = CanaryTally()
     durations_ms: Array = field(default_factory=lambda: np.empty(0))
     outputs: dict[str, Array] = field(default_factory=dict)
     datatypes: dict[str, str] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class StepWindow:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedSides:
     """Both sides of a step, and how many captured rows that took. Of `stable`, errors and answers are all of them that
     came at the same time; what counts, latencies and answers' columns are of the slice that is as large as the canary.
 
@@ -91,13 +91,13 @@ class Compared:
     canary: Side = Side()
     error_effect: float = 1.0
     latency_effect: float = 1.0
-    keys: Keys = Keys()
-    before: Mapping[str, Tally] = field(default_factory=dict)
+    keys: UnitKeys = UnitKeys()
+    before: Mapping[str, CanaryTally] = field(default_factory=dict)
     comparison: int = 0
     rows: int = 0
 
 
-def gather(capture: CapturedRows, window: StepWindow, signature: Signature) -> Compared:
+def gather(capture: CapturedRows, window: StepWindow, signature: Signature) -> ComparedSides:
     """Stable's and the canary's requests. `signature` is the canary's. Raises `CaptureUnreadable`."""
     until = window.until + AHEAD_S
     names = [f"output_{spec.name}" for spec in signature.outputs]
@@ -107,7 +107,7 @@ def gather(capture: CapturedRows, window: StepWindow, signature: Signature) -> C
     slice_, canary = of.side((BASELINE,), signature), of.side((CANARY,), signature)
     stable = replace(slice_, errors=of.errors((BASELINE, STABLE)), numbers=of.numbers((BASELINE, STABLE), signature))
     effects = of.error_effect(), of.latency_effect()
-    return Compared(stable, canary, *effects, keys=of.keys(), comparison=of.compared_at[1], rows=calls["at"].size)
+    return ComparedSides(stable, canary, *effects, keys=of.keys(), comparison=of.compared_at[1], rows=calls["at"].size)
 
 
 @dataclass(frozen=True)
@@ -149,19 +149,19 @@ class _Rows:
         place = comparison_of(at.size)
         return float(at[math.ceil(ANSWERS_MIN * _MORE**place) - 1]), place
 
-    def errors(self, variants: Sequence[str]) -> Tally:
+    def errors(self, variants: Sequence[str]) -> CanaryTally:
         found = round(float(self._times(self._broke(variants)).sum()))
-        return Tally(found, found + round(float(self._answered(variants)[2].sum())))
+        return CanaryTally(found, found + round(float(self._answered(variants)[2].sum())))
 
-    def numbers(self, variants: Sequence[str], signature: Signature) -> Tally:
+    def numbers(self, variants: Sequence[str], signature: Signature) -> CanaryTally:
         kept = self._outputs(variants, signature)
         rows = next((len(values) for values in kept.values()), 0)
         if not rows:
-            return Tally()
+            return CanaryTally()
         bad = np.zeros(rows, dtype=bool)
         for tensor in tensors_of(kept)[1].values():
             bad |= _is_no_number(tensor)
-        return Tally(int(bad.sum()), rows)
+        return CanaryTally(int(bad.sum()), rows)
 
     def error_effect(self) -> float:
         """By the keys of both sides that are compared."""
@@ -170,7 +170,7 @@ class _Rows:
         bad = np.concatenate([np.zeros(keys.size), np.ones(int(broke.sum()))])
         return design_effect(_numbered(np.concatenate([keys, self.failed["key"][broke]])), bad)
 
-    def keys(self) -> Keys:
+    def keys(self) -> UnitKeys:
         """Of all of stable's requests, and of the canary's."""
         return keys_of(
             self._calls((BASELINE, STABLE)),
@@ -178,10 +178,10 @@ class _Rows:
             sampled=bool((_rates(self.calls["sample_rate"]) < 1).any()),
         )
 
-    def _calls(self, variants: Sequence[str]) -> Calls:
+    def _calls(self, variants: Sequence[str]) -> CallsByKey:
         at, _, weights, keys = self._answered(variants)
         broke = self._broke(variants)
-        return Calls(
+        return CallsByKey(
             np.concatenate([at, self.failed["at"][broke]]),
             np.concatenate([keys, self.failed["key"][broke]]),
             np.concatenate([np.zeros(at.size), np.ones(int(broke.sum()))]),

@@ -13,8 +13,8 @@ from tidegate.errors import InvalidArgument
 from tidegate.sequential.guard import Alphas, Bound, Counted, is_passed, latency, rates
 from tidegate.sequential.turned import turned_bad
 from tidegate.sequential.units import Units
-from tidegate.services.canaries.evidence import LEVEL, Compared
-from tidegate.services.canaries.tallies import Tally
+from tidegate.services.canaries.evidence import LEVEL, ComparedSides
+from tidegate.services.canaries.tallies import CanaryTally
 from tidegate.watch.drift import Drift, DriftContext, DriftRule, evaluate
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.layout import layout_of
@@ -56,14 +56,14 @@ def _share(step: int, steps: int) -> float:
 
 
 def judge(
-    guardrails: Sequence[CanaryGuardrail], found: Compared, crashes: tuple[int, int], alphas: Mapping[str, Alphas]
+    guardrails: Sequence[CanaryGuardrail], found: ComparedSides, crashes: tuple[int, int], alphas: Mapping[str, Alphas]
 ) -> list[GuardrailView]:
     """Each guardrail's view. `crashes`: of stable's version and of the canary's, since it began."""
     return [_judged(one, found, crashes, alphas[one.name]) for one in guardrails]
 
 
 def breached(
-    guardrails: Sequence[CanaryGuardrail], found: Compared, crashes: tuple[int, int], alphas: Mapping[str, Alphas]
+    guardrails: Sequence[CanaryGuardrail], found: ComparedSides, crashes: tuple[int, int], alphas: Mapping[str, Alphas]
 ) -> str | None:
     """The first guardrail that is breached and no dry run. As `judge` has it; bounds are not worked out in vain."""
     for one in guardrails:
@@ -76,12 +76,12 @@ def breached(
     return None
 
 
-def _is_suspect(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> bool:
+def _is_suspect(one: CanaryGuardrail, found: ComparedSides, alphas: Alphas) -> bool:
     stable, canary, keys = _SIDES[one.name](found)
     return bool(found.before) or is_passed(_bound(one), stable, canary, alphas, keys)
 
 
-def _judged(one: CanaryGuardrail, found: Compared, crashes: tuple[int, int], alphas: Alphas) -> GuardrailView:
+def _judged(one: CanaryGuardrail, found: ComparedSides, crashes: tuple[int, int], alphas: Alphas) -> GuardrailView:
     match one.name:
         case "errors":
             return _errors(one, found, alphas)
@@ -98,7 +98,7 @@ def _judged(one: CanaryGuardrail, found: Compared, crashes: tuple[int, int], alp
             return _drift(one, found, alphas)
 
 
-def _latency(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> GuardrailView:
+def _latency(one: CanaryGuardrail, found: ComparedSides, alphas: Alphas) -> GuardrailView:
     """Its quantile has to be past the bound as well, where requests as a whole are surely slower."""
     seen = latency(_bound(one), _times(found), LEVEL, alphas, found.latency_effect)
     if seen.state == "breached" and (seen.value is None or seen.value <= one.value):
@@ -106,7 +106,7 @@ def _latency(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> Guardrail
     return seen
 
 
-def _errors(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> GuardrailView:
+def _errors(one: CanaryGuardrail, found: ComparedSides, alphas: Alphas) -> GuardrailView:
     """By requests and by keys; and where few keys send them all, by what these had before."""
     stable, canary, keys = _failed(found)
     seen = rates(_bound(one), stable, canary, alphas, keys)
@@ -120,35 +120,35 @@ def _errors(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> GuardrailV
     return replace(seen, state="breached", bound=one.value) if turned.is_certain else seen
 
 
-def _failed(found: Compared) -> Sides:
+def _failed(found: ComparedSides) -> Sides:
     stable, canary = (_counted(each, found.error_effect) for each in (found.stable.errors, found.canary.errors))
     keys = found.keys.first
     return stable, canary, None if keys is None else (_counted(keys[0]), _counted(keys[1]))
 
 
-def _numbers(found: Compared) -> Sides:
+def _numbers(found: ComparedSides) -> Sides:
     return _counted(found.stable.numbers), _counted(found.canary.numbers), None
 
 
-def _counted(one: Tally, effect: float = 1.0) -> Counted:
+def _counted(one: CanaryTally, effect: float = 1.0) -> Counted:
     return Counted([one.found], [one.requests], effect)
 
 
-_SIDES: dict[str, Callable[[Compared], Sides]] = {"errors": _failed, "non_finite": _numbers}
+_SIDES: dict[str, Callable[[ComparedSides], Sides]] = {"errors": _failed, "non_finite": _numbers}
 
 
 def _bound(one: CanaryGuardrail) -> Bound:
     return Bound(one.name, CANARY, one.kind, one.value, one.absolute, one.dry_run)
 
 
-def _times(found: Compared) -> Units:
+def _times(found: ComparedSides) -> Units:
     """Durations of both sides, in one phase: a step has one split."""
     sides = found.stable.durations_ms, found.canary.durations_ms
     arm = np.repeat(np.array([0, 1], dtype=np.int64), [side.size for side in sides])
     return Units(arm, np.ones(arm.size, dtype=np.int64), np.concatenate(sides))
 
 
-def slow_requests(guardrail: GuardrailView, found: Compared) -> int:
+def slow_requests(guardrail: GuardrailView, found: ComparedSides) -> int:
     """How many of the canary's requests took longer than the guardrail lets the slowest of them."""
     before, now = found.stable.durations_ms, found.canary.durations_ms
     if not before.size:
@@ -163,7 +163,7 @@ def _view(one: CanaryGuardrail, value: float | None, bound: float | None, state:
     return GuardrailView(one.name, CANARY, value, bound, one.value, state, *about)
 
 
-def _drift(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> GuardrailView:
+def _drift(one: CanaryGuardrail, found: ComparedSides, alphas: Alphas) -> GuardrailView:
     """The column of the answers that moved most, by the lower bound of how many rows lie elsewhere.
 
     Of its share, a comparison gets 1/((k + 1)(k + 2)), so that all comparisons of a step get no more than all of it.
@@ -179,7 +179,7 @@ def _drift(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> GuardrailVi
     return _view(one, worst.effect, worst.effect_lower, "breached" if is_breached else "ok")
 
 
-def _drifts(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> list[Drift]:
+def _drifts(one: CanaryGuardrail, found: ComparedSides, alphas: Alphas) -> list[Drift]:
     stable, canary = found.stable, found.canary
     before: dict[str, Histogram] = {}
     now: dict[str, Histogram] = {}

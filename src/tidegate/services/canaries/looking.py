@@ -17,10 +17,10 @@ from tidegate.errors import CaptureUnreadable
 from tidegate.services.canaries import changes
 from tidegate.services.canaries.by_key import BEFORE_S, before
 from tidegate.services.canaries.by_key import ROWS_MAX as BEFORE_ROWS_MAX
-from tidegate.services.canaries.evidence import REFUSED, ROWS_MAX, Compared, Side, StepWindow, gather
+from tidegate.services.canaries.evidence import REFUSED, ROWS_MAX, ComparedSides, Side, StepWindow, gather
 from tidegate.services.canaries.guarding import AnsweredSince
 from tidegate.services.canaries.judging import alphas_of, breached, judge, slow_requests
-from tidegate.services.canaries.tallies import Tally
+from tidegate.services.canaries.tallies import CanaryTally
 from tidegate.store import canaries as rows
 from tidegate.store import models as model_rows
 from tidegate.store import rollouts
@@ -38,11 +38,11 @@ from tidegate.wire.signature import Signature
 log = logging.getLogger(__name__)
 
 SPAN_S_MIN = 30.0
-_NOTHING = Compared()
+_NOTHING = ComparedSides()
 
 
 @dataclass(frozen=True)
-class Seen:
+class CanaryLook:
     """A canary and its endpoint as they were when the look began; None where it no longer sets the weights."""
 
     canary: CanaryRow
@@ -67,7 +67,7 @@ class CanaryLooks:
     clock: Clock
     changed: Callable[[], None]
     _spans: dict[int, float] = field(default_factory=dict)
-    _before: dict[int, Mapping[str, Tally]] = field(default_factory=dict)
+    _before: dict[int, Mapping[str, CanaryTally]] = field(default_factory=dict)
 
     def look(self, number: int, *, is_due: bool = True) -> bool:
         """At one canary; captured rows are read where that `is_due`, or where gateways' counts look like a breach.
@@ -93,7 +93,7 @@ class CanaryLooks:
         self._write(number, seen, _Look(decision, facts), now)
         return True
 
-    def _looks_bad(self, seen: Seen) -> bool:
+    def _looks_bad(self, seen: CanaryLook) -> bool:
         """By what is known without reading rows. It decides nothing: rows are read then, at once."""
         if seen.broken:
             return True
@@ -104,9 +104,9 @@ class CanaryLooks:
         )
         kept = guardrails(canary.guardrails)
         alphas = alphas_of(kept, canary.step, len(canary.steps))
-        return breached(kept, Compared(stable, own), seen.crashes, alphas) is not None
+        return breached(kept, ComparedSides(stable, own), seen.crashes, alphas) is not None
 
-    def _gather(self, seen: Seen, now: float) -> tuple[Compared, str]:
+    def _gather(self, seen: CanaryLook, now: float) -> tuple[ComparedSides, str]:
         """Both sides of the step, or why that cannot be read. Of a busy step the newest rows alone."""
         canary = seen.canary
         if seen.signature is None or (canary.step == 0 and canary.routed_at is None):
@@ -125,7 +125,7 @@ class CanaryLooks:
             self._spans[canary.id] = max(SPAN_S_MIN, span_s * 0.8 * ROWS_MAX / found.rows)
         return replace(found, before=self._had_before(canary, found, span_s)), ""
 
-    def _had_before(self, canary: CanaryRow, found: Compared, span_s: float) -> Mapping[str, Tally]:
+    def _had_before(self, canary: CanaryRow, found: ComparedSides, span_s: float) -> Mapping[str, CanaryTally]:
         """How requests of the canary's keys went before it, where several keys have failures; read once."""
         if not found.keys.several_fail:
             return {}
@@ -140,7 +140,7 @@ class CanaryLooks:
                 return {}  # what keys had before is not known, and requests are judged all the same
         return self._before[canary.id]
 
-    def _write(self, number: int, seen: Seen, look: _Look | None, now: float) -> None:
+    def _write(self, number: int, seen: CanaryLook, look: _Look | None, now: float) -> None:
         with self.store.transaction() as tx:
             canary = rows.get(tx, number)
             if canary is None or _place(canary) != _place(seen.canary):
@@ -172,7 +172,7 @@ class _Look:
     facts: CanaryFacts
 
 
-def _apply(tx: Session, canary: CanaryRow, row: EndpointRow, seen: Seen, look: _Look, now: float) -> str:
+def _apply(tx: Session, canary: CanaryRow, row: EndpointRow, seen: CanaryLook, look: _Look, now: float) -> str:
     """Write what was found, and do what was decided; what was done, "" where it only waits."""
     decision, facts = look.decision, look.facts
     canary.routed_at, canary.looked_at = seen.canary.routed_at, now
@@ -209,8 +209,8 @@ def _counted(view: AnsweredView | None) -> Side:
     """A version's requests by what gateways count."""
     if view is None:
         return Side()
-    errors = Tally(view.failed + view.timed_out, view.requests)
-    return Side(errors=errors, numbers=Tally(view.non_finite, view.requests))
+    errors = CanaryTally(view.failed + view.timed_out, view.requests)
+    return Side(errors=errors, numbers=CanaryTally(view.non_finite, view.requests))
 
 
 def _place(canary: CanaryRow) -> tuple[float, str]:
@@ -230,17 +230,17 @@ def _plan(canary: CanaryRow) -> CanaryPlan:
     return CanaryPlan(tuple(canary.steps), canary.every_s, canary.step, canary.state == "paused")
 
 
-def _seen(tx: Session, number: int) -> Seen | None:
+def _seen(tx: Session, number: int) -> CanaryLook | None:
     canary = rows.get(tx, number)
     if canary is None or canary.ended_at is not None:
         return None
     row = get_endpoint(tx, canary.endpoint)
     if row is None or not changes.is_in_effect(canary, row):
-        return Seen(canary, False)
+        return CanaryLook(canary, False)
     versions = (canary.baseline, canary.version)
     version = model_rows.get_version(tx, row.model, canary.version)
     crashes = tuple(_crashes(tx, canary, one) for one in versions)
-    return Seen(
+    return CanaryLook(
         canary=canary,
         is_in_effect=True,
         is_routed=routed_split_of(row) == effective_of(row).split,
@@ -271,17 +271,17 @@ def _broken(tx: Session, canary: CanaryRow, tried_at: int) -> str:
     return f"version {canary.version} does not run: {variant.cause or variant.reason}"
 
 
-def _routed_at(seen: Seen, now: float) -> float | None:
+def _routed_at(seen: CanaryLook, now: float) -> float | None:
     """Since when gateways have the step's weights: the look that found it first says so."""
     return seen.canary.routed_at or (now if seen.is_routed else None)
 
 
-def _judged(seen: Seen, found: Compared) -> list[GuardrailView]:
+def _judged(seen: CanaryLook, found: ComparedSides) -> list[GuardrailView]:
     kept = guardrails(seen.canary.guardrails)
     return judge(kept, found, seen.crashes, alphas_of(kept, seen.canary.step, len(seen.canary.steps)))
 
 
-def _facts(seen: Seen, found: Compared, views: list[GuardrailView], now: float) -> CanaryFacts:
+def _facts(seen: CanaryLook, found: ComparedSides, views: list[GuardrailView], now: float) -> CanaryFacts:
     canary, side = seen.canary, found.canary
     answered, affected = side.errors.requests, side.errors.found + side.numbers.found
     affected += sum(slow_requests(one, found) for one in views if one.name == "latency" and one.state == "breached")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Tally:
+class CanaryTally:
     """In how many of so many requests something happened."""
 
     found: int = 0

@@ -19,7 +19,7 @@ from tidegate.errors import Conflict
 from tidegate.services.canaries.use_cases import Canaries
 from tidegate.services.experiments import creation
 from tidegate.services.experiments.lifecycle import Experiments, version_of
-from tidegate.services.experiments.past import Past
+from tidegate.services.experiments.past import ExperimentPast
 from tidegate.services.reading.lookup import endpoint_or_raise, version_or_raise
 from tidegate.services.shadows.shadows import Shadows
 from tidegate.store import canaries as canary_rows
@@ -47,7 +47,7 @@ CANARY_OUTCOMES = {
 
 
 @dataclass(frozen=True)
-class Told(Past):
+class CapturedPast(ExperimentPast):
     """What captured rows said before the transaction, which reads no files."""
 
     days: float | None = None

@@ -25,7 +25,7 @@ from tidegate.services.declared.decisions import (
 )
 from tidegate.services.declared.facts import document_of, facts_of
 from tidegate.services.declared.manifests import Manifests
-from tidegate.services.declared.sections import SECTIONS_SET, Part
+from tidegate.services.declared.sections import SECTIONS_SET, ApplyPart
 from tidegate.services.declared.spec import Applying, AskedSpec, apply_spec, placement_asked
 from tidegate.services.declared.use_cases import UseCases
 from tidegate.services.endpoints.deploy_requests import named_version
@@ -117,7 +117,7 @@ class Documents:
         asked, request = all_of.documents, all_of.request
         with self.store.transaction() as tx:
             uses = self.uses.joined(tx, lambda wake: lambda: woken.append(wake))
-            part = Part(tx, uses, all_of.expected_days, request)
+            part = ApplyPart(tx, uses, all_of.expected_days, request)
             applying = Applying(part.uses.endpoints, request, all_of.who)
             for number, one in enumerate(asked):
                 with _of_document(number, one.endpoint, len(asked)):
@@ -194,7 +194,7 @@ class Documents:
             self.uses.endpoints.can_start(placed(wanted, usual) if wanted else usual)
 
 
-def _applied(part: Part, asked: AskedSpec, applying: Applying) -> AppliedDocument:
+def _applied(part: ApplyPart, asked: AskedSpec, applying: Applying) -> AppliedDocument:
     name, row = asked.endpoint, rows.get_endpoint(part.tx, asked.endpoint)
     before = None if row is None else facts_of(part.tx, row)
     generation = None if row is None else row.generation

@@ -12,7 +12,13 @@ from tidegate.core.access import Principal
 from tidegate.core.alerting.rules import read_action, shown_action
 from tidegate.errors import InvalidArgument
 from tidegate.services.alerting.rules import stored_rules
-from tidegate.services.declared.decisions import Told, facts_of_decisions, set_canary, set_experiment, set_shadow
+from tidegate.services.declared.decisions import (
+    CapturedPast,
+    facts_of_decisions,
+    set_canary,
+    set_experiment,
+    set_shadow,
+)
 from tidegate.services.declared.use_cases import UseCases
 from tidegate.services.reading.lookup import endpoint_or_raise
 from tidegate.wire.alerts import AlertRule, AlertRulesRequest
@@ -23,7 +29,7 @@ from tidegate.wire.monitoring import MonitorRequest
 
 
 @dataclass(frozen=True)
-class Part:
+class ApplyPart:
     """The use cases as part of one transaction, what captured rows said before it, and what was asked for."""
 
     tx: Session
@@ -32,21 +38,21 @@ class Part:
     request: ApplyRequest
 
 
-class Section(Protocol):
+class DocumentSection(Protocol):
     """Sets one section of a document, whole, in the transaction of `part`."""
 
-    def __call__(self, part: Part, endpoint: str, values: Any, who: Principal) -> None: ...
+    def __call__(self, part: ApplyPart, endpoint: str, values: Any, who: Principal) -> None: ...
 
 
-def _set_capture(part: Part, endpoint: str, values: Any, who: Principal) -> None:
+def _set_capture(part: ApplyPart, endpoint: str, values: Any, who: Principal) -> None:
     part.uses.capture_rules.set(endpoint, CaptureSettingsRequest(**values), who)
 
 
-def _set_monitor(part: Part, endpoint: str, values: Any, who: Principal) -> None:
+def _set_monitor(part: ApplyPart, endpoint: str, values: Any, who: Principal) -> None:
     part.uses.monitoring.configure(endpoint, MonitorRequest(**values), who, whole=True)
 
 
-def _set_alerts(part: Part, endpoint: str, values: Any, who: Principal) -> None:
+def _set_alerts(part: ApplyPart, endpoint: str, values: Any, who: Principal) -> None:
     known = {type_: [action.key for action in rule.actions] for type_, rule in stored_rules(part.tx, endpoint).items()}
     everywhere = list(dict.fromkeys(key for keys in known.values() for key in keys))
     changes = []
@@ -58,13 +64,15 @@ def _set_alerts(part: Part, endpoint: str, values: Any, who: Principal) -> None:
     part.uses.alert_rules.change(endpoint, AlertRulesRequest(changes, reset=True), who)
 
 
-def _set_experiment(part: Part, endpoint: str, values: Any, who: Principal) -> None:
-    past = Told(part.uses.experiments.past.captured, part.uses.experiments.clock, days=part.expected_days.get(endpoint))
+def _set_experiment(part: ApplyPart, endpoint: str, values: Any, who: Principal) -> None:
+    past = CapturedPast(
+        part.uses.experiments.past.captured, part.uses.experiments.clock, days=part.expected_days.get(endpoint)
+    )
     experiments = replace(part.uses.experiments, past=past)
     set_experiment(part.tx, experiments, endpoint, values, who, accepted=part.request.accept_signature_change)
 
 
-def _set_canary(part: Part, endpoint: str, values: Any, who: Principal) -> None:
+def _set_canary(part: ApplyPart, endpoint: str, values: Any, who: Principal) -> None:
     steps = values["steps"]
     request = CanaryRequest(
         values["version"],
@@ -77,7 +85,7 @@ def _set_canary(part: Part, endpoint: str, values: Any, who: Principal) -> None:
     set_canary(part.tx, part.uses.canaries, endpoint, request, who)
 
 
-def _set_shadow(part: Part, endpoint: str, values: Any, who: Principal) -> None:
+def _set_shadow(part: ApplyPart, endpoint: str, values: Any, who: Principal) -> None:
     before = facts_of_decisions(part.tx, endpoint_or_raise(part.tx, endpoint))["shadow"]
     set_shadow(part.tx, part.uses.shadows, endpoint, values, who)
     if facts_of_decisions(part.tx, endpoint_or_raise(part.tx, endpoint))["shadow"] != before:
@@ -109,7 +117,7 @@ def _whole_action(text: str, own: list[str], everywhere: Sequence[str]) -> str:
     return read_action(text).key
 
 
-SECTIONS_SET: Mapping[str, Section] = {
+SECTIONS_SET: Mapping[str, DocumentSection] = {
     "capture": _set_capture,
     "monitor": _set_monitor,
     "alerts": _set_alerts,

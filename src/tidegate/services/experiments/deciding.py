@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 from tidegate.clock import Clock
 from tidegate.errors import TidegateError
 from tidegate.sequential.analysis import Analysis
-from tidegate.sequential.decision import Facts, Verdict
+from tidegate.sequential.decision import DecisionFacts, ExperimentVerdict
 from tidegate.sequential.units import Exposed, Units
 from tidegate.services.experiments import weights
-from tidegate.services.experiments.evidence import Evidence, arms_so_far, evidence_of, finite
+from tidegate.services.experiments.evidence import ExperimentEvidence, arms_so_far, evidence_of, finite
 from tidegate.services.experiments.lifecycle import version_of
 from tidegate.services.experiments.telling import Tell, nobody, of_look, quiet
 from tidegate.services.experiments.views import QUIET_S
@@ -39,7 +39,7 @@ UNREPORTED_UNITS = 100
 """Units whose window has passed without a value, before a metric is called unreported."""
 
 
-class Seen(Protocol):
+class ExperimentLook(Protocol):
     """What was captured of an experiment: matured units by metric, who was exposed, what people should know."""
 
     @property
@@ -52,9 +52,9 @@ class Seen(Protocol):
     def newest_at(self) -> float | None: ...
 
 
-Gather = Callable[[ExperimentSpec, tuple[str, str], float, Sequence[PhaseView], float], Seen]
+Gather = Callable[[ExperimentSpec, tuple[str, str], float, Sequence[PhaseView], float], ExperimentLook]
 Analyse = Callable[[ExperimentSpec, Mapping[str, Units], Exposed, Analysis | None], Analysis]
-Decide = Callable[[ExperimentSpec, Analysis, Facts], Verdict]
+Decide = Callable[[ExperimentSpec, Analysis, DecisionFacts], ExperimentVerdict]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Judging:
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningExperiment:
     """An experiment as it was when a look began."""
 
     number: int
@@ -77,14 +77,14 @@ class Running:
     started_at: float
     spec: ExperimentSpec
     phases: list[PhaseView]
-    before: Evidence | None
+    before: ExperimentEvidence | None
 
 
 @dataclass(frozen=True)
 class Found:
     """What a look found, before anything follows from it."""
 
-    seen: Seen
+    seen: ExperimentLook
     analysis: Analysis
     at: float
     elapsed_s_max: float
@@ -153,7 +153,7 @@ class Deciding:
         if ended:  # nobody looks again: it is over from now on
             self.tell(tx, row.endpoint, [quiet(row)], found.at)
 
-    def _running(self, number: int) -> Running | None:
+    def _running(self, number: int) -> RunningExperiment | None:
         """One that runs and sets the weights; one that was ended from outside is written down as such instead."""
         with self.store.reading() as tx:
             row = rows.by_id(tx, number)
@@ -166,7 +166,9 @@ class Deciding:
                     return None
                 started = row.started_at or 0.0
                 spec, phases = rows.spec_of(row), rows.phases_of(row)
-                return Running(row.id, row.endpoint, row.name, row.turn, started, spec, phases, evidence_of(row))
+                return RunningExperiment(
+                    row.id, row.endpoint, row.name, row.turn, started, spec, phases, evidence_of(row)
+                )
         self._ended_outside(number)
         return None
 
@@ -185,7 +187,7 @@ class Deciding:
             weights.end(tx, endpoint, row, ("stopped", "stopped"), by=by, now=self.clock() if at is None else at)
             self.tell(tx, row.endpoint, [quiet(row)], self.clock())
 
-    def _same(self, tx: Session, running: Running) -> ExperimentRow | None:
+    def _same(self, tx: Session, running: RunningExperiment) -> ExperimentRow | None:
         """Its row, unless somebody did something to it, or to its endpoint's traffic, since the look began."""
         row = rows.by_id(tx, running.number)
         if row is None or row.turn != running.turn or row.state != "running":
@@ -194,7 +196,7 @@ class Deciding:
         there = endpoint is not None and endpoint.uid == row.endpoint_uid and weights.is_in_effect(endpoint, row)
         return row if there else None
 
-    def _note_trouble(self, running: Running, why: str) -> None:
+    def _note_trouble(self, running: RunningExperiment, why: str) -> None:
         with self.store.transaction() as tx:
             row = self._same(tx, running)
             if row is not None and row.trouble != why:
@@ -207,7 +209,7 @@ class Deciding:
         quiet_s = row.ran_s - row.exposed_at_s
         unreported = unreported_of(spec, found.seen, row.exposed)
         started_at, lost = found.at - row.ran_s, lost_of(found.seen.exposed, row.exposed)
-        facts = Facts(started_at, found.at, traffic=quiet_s < QUIET_S, unreported=unreported, lost=lost)
+        facts = DecisionFacts(started_at, found.at, traffic=quiet_s < QUIET_S, unreported=unreported, lost=lost)
         verdict = self.judging.decide(spec, found.analysis, facts)
         _write(tx, row, spec, Written(found, verdict, unreported, None if before is None else before.ready_since))
         rollouts.write_guardrails(tx, endpoint, found.analysis.guardrails)
@@ -229,7 +231,13 @@ class Deciding:
         return True
 
     def _promote(
-        self, tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec, verdict: Verdict, now: float
+        self,
+        tx: Session,
+        endpoint: EndpointRow,
+        row: ExperimentRow,
+        spec: ExperimentSpec,
+        verdict: ExperimentVerdict,
+        now: float,
     ) -> bool:
         row.winner = verdict.variant or spec.arms[1].variant
         if not spec.auto or row.held:
@@ -240,7 +248,7 @@ class Deciding:
         return True
 
 
-def unreported_of(spec: ExperimentSpec, seen: Seen, exposed: int) -> list[str]:
+def unreported_of(spec: ExperimentSpec, seen: ExperimentLook, exposed: int) -> list[str]:
     """Metrics that no value seems to come for: of no unit, or of none of many whose window has passed."""
     found = []
     for metric in spec.metrics:
@@ -282,7 +290,7 @@ class Written:
     """What a look found and came to, and since when a promotion had been ready before it."""
 
     found: Found
-    verdict: Verdict
+    verdict: ExperimentVerdict
     unreported: Sequence[str]
     ready_since: float | None
 
@@ -299,7 +307,7 @@ def _write(tx: Session, row: ExperimentRow, spec: ExperimentSpec, look: Written)
     analysis = found.analysis
     ready_since = (look.ready_since or found.at) if verdict.decision == "promote" else None
     row.evidence = msgspec.to_builtins(
-        Evidence(analysis, arms, [*silent, *found.seen.warnings], found.seen.newest_at, ready_since)
+        ExperimentEvidence(analysis, arms, [*silent, *found.seen.warnings], found.seen.newest_at, ready_since)
     )
     row.decision, row.reason, row.next = verdict.decision, verdict.reason, verdict.next
     row.days_left, row.looked_at, row.trouble, row.winner = verdict.days_left, found.at, "", verdict.variant or ""
@@ -310,7 +318,12 @@ def _write(tx: Session, row: ExperimentRow, spec: ExperimentSpec, look: Written)
 
 
 def _raise_ramp(
-    tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec, found: Found, verdict: Verdict
+    tx: Session,
+    endpoint: EndpointRow,
+    row: ExperimentRow,
+    spec: ExperimentSpec,
+    found: Found,
+    verdict: ExperimentVerdict,
 ) -> bool:
     """Take the ramp's next step when it is due, nothing holds, and every arm has got units in this one."""
     ramp = weights.ramp_of(row, spec)

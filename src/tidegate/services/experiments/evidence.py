@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ExperimentEvidence:
     """An analysis, with what the next one needs of it; units by arm; what people should know of what was left out.
 
     `newest_at`: when the newest call of a unit had come; `ready_since`: since which look on a promotion was decided.
@@ -34,12 +34,12 @@ class Evidence:
     ready_since: float | None = None
 
 
-def evidence_of(row: ExperimentRow) -> Evidence | None:
+def evidence_of(row: ExperimentRow) -> ExperimentEvidence | None:
     """As the row has it; None before the first look, and where another release wrote what cannot be read."""
     if row.evidence is None:
         return None
     try:
-        return convert(row.evidence, Evidence)
+        return convert(row.evidence, ExperimentEvidence)
     except msgspec.ValidationError as error:
         _log.warning("experiment %s of %s is looked at from its beginning: %s", row.name, row.endpoint, error)
         return None

@@ -23,7 +23,7 @@ from tidegate.errors import Conflict, UnknownExperiment
 from tidegate.report.decisions.page import ExperimentReport, render
 from tidegate.services.endpoints.deploy_requests import named_version
 from tidegate.services.experiments import creation, weights
-from tidegate.services.experiments.past import Past
+from tidegate.services.experiments.past import ExperimentPast
 from tidegate.services.experiments.telling import Tell, nobody, quiet
 from tidegate.services.experiments.views import view_of
 from tidegate.services.reading.lookup import endpoint_or_raise, live_or_raise
@@ -61,7 +61,7 @@ class Experiments:
     changed: Callable[[], None]
     wake: Callable[[], None]
     capture_retain_s: float
-    past: Past
+    past: ExperimentPast
     tell: Tell = nobody
 
     def only_if(self, endpoint: str, match: str | None) -> Experiments:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Past:
+class ExperimentPast:
     """Reads what was captured before. One A/A check at a time: it keeps a processor busy for seconds."""
 
     captured: CapturedUnits

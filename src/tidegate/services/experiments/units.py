@@ -24,7 +24,7 @@ class ExperimentUnits:
 
     def gather(
         self, spec: ExperimentSpec, place: tuple[str, str], started_at: float, phases: Sequence[PhaseView], now: float
-    ) -> Gathered:
+    ) -> GatheredUnits:
         """Units of the experiment at `place` (endpoint, name) from `started_at` until now. Raises `CaptureUnreadable`.
 
         A unit's arm and phase are those of its first call, by the assigned variant; what of a phase is not captured
@@ -43,7 +43,7 @@ class ExperimentUnits:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class GatheredUnits:
     """Matured units by metric, how many were exposed, what people should know of what was left out, and when the newest
     call of a unit came.
     """
@@ -63,11 +63,11 @@ def metrics_of(spec: ExperimentSpec) -> dict[str, Metric]:
     return named
 
 
-def gathered(rows: UnitRows, arms: int) -> Gathered:
+def gathered(rows: UnitRows, arms: int) -> GatheredUnits:
     """As the statistics take them."""
     phases = sorted({int(phase) for phase in np.unique(rows.phase)})
     counts = {phase: np.bincount(rows.arm[rows.phase == phase], minlength=arms).tolist() for phase in phases}
-    return Gathered(
+    return GatheredUnits(
         {name: _units(rows, one) for name, one in rows.metrics.items()},
         Exposed(counts, rows.several, {name: one.immature for name, one in rows.metrics.items()}),
         warnings_of(rows),

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.clock import rfc3339
 from tidegate.services.experiments import weights
-from tidegate.services.experiments.evidence import Evidence, evidence_of
+from tidegate.services.experiments.evidence import ExperimentEvidence, evidence_of
 from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import experiments as rows
 from tidegate.store.tables import EndpointRow, ExperimentRow, VariantRow
@@ -74,7 +74,7 @@ def view_of(tx: Session, endpoint: EndpointRow, row: ExperimentRow, looks: Seque
     )
 
 
-def _arms(spec: ExperimentSpec, found: Evidence | None) -> list[ArmView]:
+def _arms(spec: ExperimentSpec, found: ExperimentEvidence | None) -> list[ArmView]:
     return found.arms if found else [ArmView(arm.variant, arm.version, arm.share, 0, 0) for arm in spec.arms]
 
 
@@ -90,7 +90,7 @@ def _decision(row: ExperimentRow) -> ExperimentDecision:
     return known.get(row.decision, "insufficient_data")
 
 
-def _warnings(row: ExperimentRow, found: Evidence | None, spec: ExperimentSpec, *, ended: bool) -> list[str]:
+def _warnings(row: ExperimentRow, found: ExperimentEvidence | None, spec: ExperimentSpec, *, ended: bool) -> list[str]:
     told = [*_alike(spec), *row.warnings, *(found.warnings if found else [])]
     return told + ([f"it could not be looked at lately: {row.trouble}"] if row.trouble and not ended else [])
 
@@ -112,7 +112,7 @@ Told = tuple[ExperimentState, str, str]
 
 
 def _state(
-    tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec, found: Evidence | None
+    tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec, found: ExperimentEvidence | None
 ) -> Told:
     """The state as it is shown, why it is so, and what happens next."""
     if row.state in ("running", "paused") and not weights.is_in_effect(endpoint, row):
@@ -128,7 +128,7 @@ def _state(
 
 
 def _running(
-    tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec, found: Evidence | None
+    tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec, found: ExperimentEvidence | None
 ) -> Told:
     if row.decision == "promote" and not spec.auto:
         since = "" if found is None or found.ready_since is None else f" since {rfc3339(found.ready_since)[:19]}Z"

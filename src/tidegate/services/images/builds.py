@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from tidegate.adapters.images.files import ImageFiles
 from tidegate.core.access import Principal
 from tidegate.core.images.contents import (
-    Contents,
+    ImageContents,
     check_base,
     check_platform,
     check_tag,
@@ -68,9 +68,9 @@ class Images:
         return rest.Dockerfile(name, version.version, ref, text)
 
 
-def contents_of(manifest: Manifest, version: rest.Version, base: str) -> Contents:
+def contents_of(manifest: Manifest, version: rest.Version, base: str) -> ImageContents:
     """What the image's labels and files say of the version in it."""
-    return Contents(
+    return ImageContents(
         model=manifest.name,
         version=manifest.version,
         digest=manifest.digest,

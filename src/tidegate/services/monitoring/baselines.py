@@ -26,7 +26,7 @@ from tidegate.store import audit
 from tidegate.store import monitoring as rows
 from tidegate.store.engine import Store
 from tidegate.store.tables import BaselineRow
-from tidegate.watch.baseline import Baseline, Source, baseline_of
+from tidegate.watch.baseline import Baseline, BaselineRowsGiven, baseline_of
 from tidegate.watch.duplicates import chunk_shares, row_hashes
 from tidegate.watch.histogram import Histogram, reference
 from tidegate.watch.values import column, is_missing
@@ -103,7 +103,7 @@ def make_baseline(signature: Signature, given: BaselineRows, by: str | None = No
     truth = None if given.labels is None else truth_of(signature, found, given.labels)
     losses = None if truth is None or given.labels is None else truth.losses(found, given.labels)
     labelled = 0 if losses is None else int((~np.isnan(losses)).sum())
-    source = Source(
+    source = BaselineRowsGiven(
         inputs=found.of("input"),
         outputs=found.of("output"),
         losses=losses if labelled else None,

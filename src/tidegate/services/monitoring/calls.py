@@ -26,7 +26,7 @@ EARLIER_MIN = 12
 
 
 @dataclass(frozen=True)
-class Calls:
+class CallCounts:
     """Requests of an endpoint, each counted once. `failed`: those answered 500 or above, among `requests`.
 
     `kept`: the share of answered requests that was recorded, of all failures; then `requests` is an estimate.
@@ -52,13 +52,13 @@ def usual_rates(traffic: Iterable[MonitorResult], every_s: float) -> list[float]
     return [one.value for one in whole if one.state != "alert" and one.value is not None]
 
 
-def call_results(calls: Calls, earlier: Earlier, place: Place, page_alpha: float) -> list[MonitorResult]:
+def call_results(calls: CallCounts, earlier: Earlier, place: Place, page_alpha: float) -> list[MonitorResult]:
     """The results of the monitors of traffic, errors and latency."""
     alpha = page_alpha / 3
     return [_traffic(calls, earlier, place), _errors(calls, place, alpha), _latency(calls, earlier, place, alpha)]
 
 
-def _traffic(calls: Calls, earlier: Earlier, place: Place) -> MonitorResult:
+def _traffic(calls: CallCounts, earlier: Earlier, place: Place) -> MonitorResult:
     """An alert where requests have stopped that came in every evaluation of the last day: no rhythm explains that."""
     span_s = place.until - place.since
     rate = calls.requests / span_s if span_s > 0 else None
@@ -72,7 +72,7 @@ def _traffic(calls: Calls, earlier: Earlier, place: Place) -> MonitorResult:
     return place.result("traffic", "alert", verdict, "high", **common)
 
 
-def _errors(calls: Calls, place: Place, alpha: float) -> MonitorResult:
+def _errors(calls: CallCounts, place: Place, alpha: float) -> MonitorResult:
     if calls.requests < REQUESTS_MIN:
         return place.unknown("errors", f"{calls.requests} requests say nothing of a share", n=calls.requests)
     share = calls.failed / calls.requests
@@ -87,7 +87,7 @@ def _errors(calls: Calls, place: Place, alpha: float) -> MonitorResult:
     return place.result("errors", "ok", verdict, reference=ERROR_RATIO, **common)
 
 
-def _latency(calls: Calls, earlier: Earlier, place: Place, alpha: float) -> MonitorResult:
+def _latency(calls: CallCounts, earlier: Earlier, place: Place, alpha: float) -> MonitorResult:
     n = int(calls.durations_ms.size)
     if n < REQUESTS_MIN:
         return place.unknown("latency", f"{n} answers say nothing of a percentile", n=n)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tidegate.clock import rfc3339
 from tidegate.services.monitoring.baselines import KnownBaseline
-from tidegate.services.monitoring.gathered import WHOLE, Gathered, GatheredPart
+from tidegate.services.monitoring.gathered import WHOLE, GatheredBlock, GatheredPart
 from tidegate.services.monitoring.place import Place
 from tidegate.watch.clustering import Clustering
 from tidegate.watch.drift import Drift, DriftContext, evaluate
@@ -30,7 +30,7 @@ SEGMENTS_SHARE = 0.5
 """Of the error rate, what segments get where an endpoint has them."""
 
 
-def drift_results(known: KnownBaseline, block: Gathered, place: Place, alpha: float) -> list[MonitorResult]:
+def drift_results(known: KnownBaseline, block: GatheredBlock, place: Place, alpha: float) -> list[MonitorResult]:
     """Drift of each column of the baseline, whole and by segment. A column that was not captured is unknown."""
     segments = sorted(name for name in block.parts if name != WHOLE)
     results = _drifts(known, block.parts[WHOLE], place, alpha * (1 - SEGMENTS_SHARE) if segments else alpha)
@@ -51,7 +51,7 @@ def drift_results(known: KnownBaseline, block: Gathered, place: Place, alpha: fl
 
 
 def previous_results(
-    known: KnownBaseline, block: Gathered, before: Gathered, place: Place, previous_since: float
+    known: KnownBaseline, block: GatheredBlock, before: GatheredBlock, place: Place, previous_since: float
 ) -> list[MonitorResult]:
     """How far each column moved since the block before. It decides nothing: the budget is the baseline's alone.
 
@@ -119,7 +119,7 @@ def _doubtful(drift: Drift) -> Drift:
     return replace(drift, state="unknown", drift_detected=None, verdict=verdict)
 
 
-def quality_results(known: KnownBaseline, block: Gathered, place: Place, alpha: float) -> list[MonitorResult]:
+def quality_results(known: KnownBaseline, block: GatheredBlock, place: Place, alpha: float) -> list[MonitorResult]:
     """Whether values are missing, of another type or new, or all the same, by column; and whether rows repeat."""
     each = alpha / 2 / (len(known.baseline.whole.columns) + 1)
     return [
@@ -143,13 +143,13 @@ def _duplicates(known: KnownBaseline, found: Repeats | None, place: Place, alpha
     return [place.result("data_quality", "alert", f"duplicates: {share:.1%} {among}", severity, **common)]
 
 
-def range_results(known: KnownBaseline, block: Gathered, place: Place, alpha: float) -> list[MonitorResult]:
+def range_results(known: KnownBaseline, block: GatheredBlock, place: Place, alpha: float) -> list[MonitorResult]:
     """Whether inputs lie out of the baseline's range. Over days: a night's may, without anything being odd."""
     return _qualities(known, block, place, alpha / 2, is_range=True)
 
 
 def _qualities(
-    known: KnownBaseline, block: Gathered, place: Place, alpha: float, *, is_range: bool
+    known: KnownBaseline, block: GatheredBlock, place: Place, alpha: float, *, is_range: bool
 ) -> list[MonitorResult]:
     before, now = known.baseline.whole.columns, block.parts[WHOLE].histograms
     clustering = known.baseline.expected(block.parts[WHOLE].hours).clustering

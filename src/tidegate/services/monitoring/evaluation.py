@@ -23,13 +23,13 @@ from tidegate.core.captured import CapturedRows, Columns
 from tidegate.core.monitoring.columns import Array
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.services.monitoring.baselines import Baselines, KnownBaseline, columns_seen
-from tidegate.services.monitoring.calls import WHOLE_SHARE, Calls, Earlier, call_results
+from tidegate.services.monitoring.calls import WHOLE_SHARE, CallCounts, Earlier, call_results
 from tidegate.services.monitoring.coverage import coverage_result, days_of, remembered
 from tidegate.services.monitoring.data import drift_results, previous_results, quality_results, range_results
 from tidegate.services.monitoring.estimates import EVERY_S as ESTIMATE_EVERY_S
 from tidegate.services.monitoring.estimates import ROWS_MAX as ESTIMATE_ROWS_MAX
 from tidegate.services.monitoring.estimates import SPAN_S_MAX, estimate_results, is_possible, newest_since
-from tidegate.services.monitoring.gathered import Gathered, gathered, slices
+from tidegate.services.monitoring.gathered import GatheredBlock, gathered, slices
 from tidegate.services.monitoring.label_shift import LabelCounts, label_shift_result
 from tidegate.services.monitoring.labels import Labelled, performance_results
 from tidegate.services.monitoring.long_run import add_up
@@ -73,7 +73,7 @@ _CALL_COLUMNS = ("id", "row", "at", "version", "pinned", "code", "duration_ms", 
 
 
 @dataclass(frozen=True)
-class Seen:
+class WatchedEndpoint:
     """An endpoint as the store has it. `versions`: signatures of those that are in use, by number."""
 
     endpoint: str
@@ -91,7 +91,7 @@ class Seen:
 class Evaluation:
     """One look at one endpoint. `blocks`: what is to be written of them."""
 
-    seen: Seen
+    seen: WatchedEndpoint
     capture: CapturedRows
     baselines: Baselines
     now: float
@@ -205,11 +205,11 @@ class Evaluation:
         return base if block_s is None else replace(base, block_s_min=min(block_s, base.block_s_max))
 
     def _judge(
-        self, version: str, known: KnownBaseline, kind: str, budget: Budget, new: tuple[Gathered, float]
+        self, version: str, known: KnownBaseline, kind: str, budget: Budget, new: tuple[GatheredBlock, float]
     ) -> None:
         """Add what is new to a block, judge it where it is full or somebody asks, and keep what it is from now on."""
         block, (more, share) = self._block(version, kind), new
-        so_far = Gathered.from_dict(block.gathered, known).with_more(more)
+        so_far = GatheredBlock.from_dict(block.gathered, known).with_more(more)
         is_full = budget.closes(so_far.rows, self._until - block.since)
         place = self._place(version, block.since)
         judged_at = block.judged_at
@@ -232,16 +232,16 @@ class Evaluation:
         else:
             self.blocks[version, kind] = Block(block.since, judged_at, self._until, so_far.as_dict())
 
-    def _compare_with_previous(self, version: str, known: KnownBaseline, so_far: Gathered, place: Place) -> None:
+    def _compare_with_previous(self, version: str, known: KnownBaseline, so_far: GatheredBlock, place: Place) -> None:
         """Beside the baseline, where a block was judged before and both are in its bins."""
         block = self._block(version, PREVIOUS)
-        before = Gathered.from_dict(block.gathered, known)
+        before = GatheredBlock.from_dict(block.gathered, known)
         if before.rows:
             self.results += previous_results(known, so_far, before, place, block.since)
 
-    def _counted(self, version: str, known: KnownBaseline, since: float, times: Array) -> Gathered:
+    def _counted(self, version: str, known: KnownBaseline, since: float, times: Array) -> GatheredBlock:
         """The new rows, so many at once that memory stays bounded."""
-        total = Gathered(known.view.made_at)
+        total = GatheredBlock(known.view.made_at)
         if not times.size:
             return total
         signature = self.seen.versions[version]
@@ -372,7 +372,7 @@ def _so_far(count: int) -> str:
     return f"{count:,}" if count < ROWS_MIN else f"{ROWS_MIN:,} or more"
 
 
-def _calls_of(answered: Mapping[str, Array], failed: Mapping[str, Array]) -> Calls:
+def _calls_of(answered: Mapping[str, Array], failed: Mapping[str, Array]) -> CallCounts:
     durations: Any = np.empty(0)
     requests, kept, failures = 0, 1.0, 0
     if size_of(answered):
@@ -384,7 +384,7 @@ def _calls_of(answered: Mapping[str, Array], failed: Mapping[str, Array]) -> Cal
         weights, codes = failed["calls"].astype(np.int64), failed["code"].astype(np.int64)
         requests += int(weights.sum())
         failures = int(weights[codes >= 500].sum())
-    return Calls(requests, failures, durations[np.isfinite(durations)], kept)
+    return CallCounts(requests, failures, durations[np.isfinite(durations)], kept)
 
 
 def _rates_of(answered: Mapping[str, Array]) -> Array:

@@ -47,7 +47,7 @@ class GatheredPart:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class GatheredBlock:
     """By segment; "" is the whole. `baseline`: when that was made in whose bins the rows are counted.
 
     `repeats`: rows that repeat another; None where the baseline does not say how many do.
@@ -61,7 +61,7 @@ class Gathered:
     def rows(self) -> int:
         return self.parts[WHOLE].rows if WHOLE in self.parts else 0
 
-    def with_more(self, other: Gathered) -> Gathered:
+    def with_more(self, other: GatheredBlock) -> GatheredBlock:
         """Both together, of the same baseline."""
         names = dict.fromkeys([*self.parts, *other.parts])
         parts = {
@@ -69,7 +69,9 @@ class Gathered:
             for name in names
         }
         both = [one.repeats for one in (self, other) if one.repeats is not None]
-        return Gathered(self.baseline, parts, both[0].with_more(both[1]) if len(both) > 1 else next(iter(both), None))
+        return GatheredBlock(
+            self.baseline, parts, both[0].with_more(both[1]) if len(both) > 1 else next(iter(both), None)
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the bins are the baseline's."""
@@ -87,7 +89,7 @@ class Gathered:
         }
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any] | None, known: KnownBaseline) -> Gathered:
+    def from_dict(cls, plain: Mapping[str, Any] | None, known: KnownBaseline) -> GatheredBlock:
         """What `as_dict` wrote; nothing where it was counted in the bins of another baseline."""
         made_at = known.view.made_at
         if not plain or plain.get("baseline") != made_at:
@@ -108,7 +110,7 @@ class Gathered:
         return cls(made_at, parts, None if repeats is None else Repeats(**{**repeats, "tail": tuple(repeats["tail"])}))
 
 
-def gathered(known: KnownBaseline, columns: WatchedColumns, at: Array) -> Gathered:
+def gathered(known: KnownBaseline, columns: WatchedColumns, at: Array) -> GatheredBlock:
     """These rows counted, `at` being when each was (seconds since 1970)."""
     parts = {WHOLE: _part(known, columns, at)}
     by = known.baseline.by
@@ -118,7 +120,7 @@ def gathered(known: KnownBaseline, columns: WatchedColumns, at: Array) -> Gather
             rows = np.flatnonzero(texts == segment)
             if rows.size:
                 parts[segment] = _part(known, columns.where(rows), at[rows])
-    return Gathered(known.view.made_at, parts, _repeats(known, columns, at))
+    return GatheredBlock(known.view.made_at, parts, _repeats(known, columns, at))
 
 
 def _repeats(known: KnownBaseline, columns: WatchedColumns, at: Array) -> Repeats | None:

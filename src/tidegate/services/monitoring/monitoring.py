@@ -24,7 +24,7 @@ from tidegate.services.monitoring.baselines import (
     tensors_of,
 )
 from tidegate.services.monitoring.calls import Earlier, usual_rates
-from tidegate.services.monitoring.evaluation import LAG_S, Evaluation, Seen
+from tidegate.services.monitoring.evaluation import LAG_S, Evaluation, WatchedEndpoint
 from tidegate.services.monitoring.summary import summary_of
 from tidegate.services.reading.columns import check_columns
 from tidegate.services.reading.lookup import endpoint_or_raise
@@ -198,7 +198,7 @@ class Monitoring:
         with self.fenced.transaction() as tx:
             rows.prune(tx, self.clock() - RESULTS_KEPT_S, rows_max)
 
-    def see(self, endpoint: str, now: float) -> Seen:
+    def see(self, endpoint: str, now: float) -> WatchedEndpoint:
         """The endpoint as an evaluation at `now` sees it. Raises `UnknownEndpoint`."""
         with self.store.reading() as tx:
             found = endpoint_or_raise(tx, endpoint)
@@ -208,7 +208,7 @@ class Monitoring:
                 for one in model_rows.versions_of(tx, found.model)
                 if one.version in used
             }
-            return Seen(
+            return WatchedEndpoint(
                 endpoint=endpoint,
                 uid=found.uid,
                 model=found.model,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from tidegate.core.captured import CapturedRows
 from tidegate.services.monitoring.baselines import Baselines
 from tidegate.services.monitoring.calls import Earlier, usual_rates
-from tidegate.services.monitoring.evaluation import Evaluation, Seen
+from tidegate.services.monitoring.evaluation import Evaluation, WatchedEndpoint
 from tidegate.watch.budget import DAY_S
 from tidegate.wire.monitoring import MonitorResult
 
@@ -22,10 +22,10 @@ EVALUATIONS_MAX = 750
 
 
 @dataclass
-class Past:
+class PastEvaluations:
     """Evaluations from `since` to `until`. Versions are those in use now, against the baselines that they have now."""
 
-    seen: Seen
+    seen: WatchedEndpoint
     capture: CapturedRows
     baselines: Baselines
     since: float

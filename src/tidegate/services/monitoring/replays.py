@@ -18,7 +18,7 @@ from tidegate.core.captured import CapturedTable
 from tidegate.errors import Conflict, InvalidArgument
 from tidegate.services.alerting.rules import stored_rules, with_changes
 from tidegate.services.monitoring.monitoring import Monitoring
-from tidegate.services.monitoring.past import Past
+from tidegate.services.monitoring.past import PastEvaluations
 from tidegate.services.reading.lookup import endpoint_or_raise
 from tidegate.store import monitoring as rows
 from tidegate.watch.budget import DAY_S
@@ -74,7 +74,7 @@ class Replays:
         if not self._has_rows(request.endpoint, since, until):
             return replayed(request, window, rules, ())
         seen = self.monitoring.see(request.endpoint, until)
-        past = Past(seen, self.monitoring.capture, self.monitoring.baselines, since, until)
+        past = PastEvaluations(seen, self.monitoring.capture, self.monitoring.baselines, since, until)
         deadline, looks = self.ticks() + DEADLINE_S, []
         for at, results in past.looks():
             looks.append((at, observed(results)))

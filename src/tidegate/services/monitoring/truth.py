@@ -14,7 +14,7 @@ import numpy as np
 from tidegate.core.monitoring.columns import Array, WatchedColumns
 from tidegate.errors import InvalidArgument
 from tidegate.watch.losses import absolute_losses, clip_of, error_losses
-from tidegate.watch.performance import Metric
+from tidegate.watch.performance import LossMetric
 from tidegate.watch.values import Floats, column, datatype_of, is_missing, numbers
 from tidegate.wire.signature import Signature
 
@@ -36,8 +36,8 @@ class Truth:
     classes: tuple[Any, ...] = ()
 
     @property
-    def metric(self) -> Metric:
-        return Metric("absolute_error", self.clip) if self.mode == "numbers" else Metric("accuracy")
+    def metric(self) -> LossMetric:
+        return LossMetric("absolute_error", self.clip) if self.mode == "numbers" else LossMetric("accuracy")
 
     def losses(self, found: WatchedColumns, labels: Array) -> Floats:
         """Of each row, within [0, 1]; NaN where no label has come, or one that is no number where numbers are due."""

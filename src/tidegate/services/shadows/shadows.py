@@ -15,7 +15,7 @@ from tidegate.core.access import Principal
 from tidegate.core.captured import CapturedPairs
 from tidegate.core.endpoints.compatibility import compare as compare_signatures
 from tidegate.core.endpoints.compatibility import listed
-from tidegate.core.endpoints.shadow import Shadow, check_share, is_live
+from tidegate.core.endpoints.shadow import ShadowSpec, check_share, is_live
 from tidegate.errors import CaptureUnreadable, Conflict, NoShadow, SignatureDiffers
 from tidegate.services.audit import endpoint_audited
 from tidegate.services.reading.lookup import endpoint_or_raise, live_or_raise, version_or_raise
@@ -110,7 +110,7 @@ class Shadows:
             before = shadow_of(row)
             goes_on = before is not None and before.version == version
             since = before.since if before is not None and goes_on else self.clock()
-            put_shadow(row, Shadow(version, request.share, since, who.name))
+            put_shadow(row, ShadowSpec(version, request.share, since, who.name))
             note = f"version {version} gets a copy of {request.share:g} %"
             if before is not None and not goes_on:
                 note += f", and version {before.version} no more"
