@@ -99,8 +99,8 @@ def test_a_program_applies_documents_and_files(client: Client, tmp_path: Path) -
     assert client.documents.export("by-program") == [
         {"endpoint": "by-program", "model": "filed", "version": "2", "replicas": 2}
     ]
-    with pytest.raises(InvalidArgument, match="ecs cannot be exported yet: give --format kubernetes"):
-        client.documents.manifests(form="ecs")
+    with pytest.raises(InvalidArgument, match="there is no format 'helm'"):
+        client.documents.manifests(form="helm")
     file.write_text("[]")
     with pytest.raises(InvalidArgument, match="begin with 'endpoint: NAME'"):
         client.apply(file)
@@ -127,7 +127,8 @@ def test_manifests_are_written_with_a_platform_and_without(
     assert older[0]["metadata"]["labels"]["tidegate.io/version"] == "1"
     for options, said in (
         (["--version", "9"], "has no version '9'"),
-        (["--format", "cloudrun"], "cloudrun cannot be exported yet"),
+        (["--format", "ecs"], "manifests for ECS need TIDEGATE_ECS_EXECUTION_ROLE"),
+        (["--out", "somewhere"], "--out goes with --format ecs"),
     ):
         raised = run("export", "in-cluster", "--format", "kubernetes", *options).exception
         assert isinstance(raised, TidegateError)

@@ -241,7 +241,7 @@ def test_settings_that_name_nothing_are_refused() -> None:
     ):
         with pytest.raises(InvalidArgument, match=said):
             ExportSettings.of(Settings.from_env(env))
-    for form, said in (("ecs", "cannot be exported yet"), ("helm", "there is no format 'helm'")):
+    for form, said in (("ecs", "set for example TIDEGATE_ECS_EXECUTION_ROLE="), ("helm", "there is no format 'helm'")):
         with pytest.raises(InvalidArgument, match=said):
             manifests_of([PLAIN], form, ServedRequest(), ExportSettings())
     with pytest.raises(InvalidArgument, match="'keda' is none of engine, none"):

@@ -256,10 +256,7 @@ def test_an_automation_goes_on_where_the_document_says_what_people_said_before(p
     assert platform.endpoints.get("churn").automation is None
 
 
-def test_formats_that_are_not_there_yet_are_refused_with_a_sentence(platform: Container) -> None:
-    for form in ("ecs", "cloudrun"):
-        with pytest.raises(InvalidArgument, match=f"manifests for {form} cannot be exported yet"):
-            platform.documents.export(form=form)
+def test_formats_that_are_not_there_are_refused_with_a_sentence(platform: Container) -> None:
     with pytest.raises(InvalidArgument, match="no format 'helm'"):
         platform.documents.export(form="helm")
 

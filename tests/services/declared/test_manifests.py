@@ -76,7 +76,7 @@ def test_a_split_wants_a_version_which_may_be_a_label(platform: Container) -> No
         _container(platform, "9")
     with pytest.raises(UnknownEndpoint):
         platform.documents.export("nobody", "kubernetes")
-    with pytest.raises(InvalidArgument, match="give --format kubernetes too"):
+    with pytest.raises(InvalidArgument, match="give --format kubernetes, ecs or cloudrun"):
         platform.documents.export("churn", "tidegate", ServedRequest("1"))
 
 

@@ -34,13 +34,13 @@ def export(
     platform: PlatformOf,
     endpoint: Annotated[str | None, Query(max_length=63, description="This one alone")] = None,
     format_: Annotated[
-        str, Query(alias="format", max_length=40, description="tidegate, or kubernetes: its objects")
+        str, Query(alias="format", max_length=40, description="tidegate, or objects of kubernetes, ecs or cloudrun")
     ] = "tidegate",
     version: Annotated[
         str | None, Query(max_length=64, description="In a manifest: this version of the one endpoint")
     ] = None,
     autoscaler: Annotated[
-        str, Query(max_length=40, description="In a manifest: engine (a HorizontalPodAutoscaler), or none")
+        str, Query(max_length=40, description="In a manifest: engine (counts replicas by their load), or none")
     ] = "engine",
 ) -> ExportAnswer:
     """Endpoints as documents, by name, without secrets; or as manifests of another engine, with warnings."""

@@ -76,30 +76,37 @@ def apply(
     "tidegate export",
     "tidegate export churn --format kubernetes > churn.k8s.yaml",
     "tidegate export -f endpoint.yaml --format kubernetes",
+    "tidegate export churn --format ecs --out churn-on-ecs",
+    "tidegate export churn --format cloudrun > churn.run.yaml",
     "tidegate export --schema",
 )
 @click.argument("endpoint", required=False)
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="tidegate", help="The format [default: tidegate]."
 )
-@click.option("-f", "--file", "file", metavar="FILE", help="With kubernetes: of these documents; asks no platform.")
-@click.option("--version", metavar="V", help="With kubernetes: this version, where the traffic is split.")
+@click.option("-f", "--file", "file", metavar="FILE", help="Manifests of these documents; asks no platform.")
+@click.option("--version", metavar="V", help="In a manifest: this version, where the traffic is split.")
 @click.option(
     "--autoscaler",
     type=click.Choice(AUTOSCALERS),
     default="engine",
-    help="With kubernetes: engine adds a HorizontalPodAutoscaler, none fixes replicas [default: engine].",
+    help="In a manifest: engine counts replicas by their load, none fixes them [default: engine].",
 )
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="With ecs: a file here for each request.")
 @click.option("--schema", is_flag=True, help="Write the JSON Schema of documents, for editors.")
-def export(app: App, *, endpoint: str | None, form: str, file: str | None, schema: bool, **options: Any) -> None:
+def export(
+    app: App, *, endpoint: str | None, form: str, file: str | None, out: Path | None, schema: bool, **options: Any
+) -> None:
     """Write endpoints as a file that 'tidegate apply -f FILE' makes so again: one, or all.
 
     Secrets are not in it: an address of a webhook is cut to its host, and means the one that is set when it is applied.
     The first line names the schema beside the file: 'tidegate export --schema > tidegate.schema.json'.
 
     With --format kubernetes, write what runs a version's image ('tidegate build') in a cluster by itself: Deployment,
-    Service, HorizontalPodAutoscaler. The same endpoint always gives the same text. Warnings are in it as comments, and
-    go to standard error.
+    Service, HorizontalPodAutoscaler. With --format cloudrun, a service for 'gcloud run services replace'; with ecs, the
+    requests that 'aws … --cli-input-json' takes (--out writes each to a file and says what to type). Region, subnets,
+    roles and accounts are the platform's settings; with -f, this command's. The same endpoint always gives the same
+    text. Warnings are in it as comments, and go to standard error.
     """
     if schema:
         import orjson
@@ -107,10 +114,12 @@ def export(app: App, *, endpoint: str | None, form: str, file: str | None, schem
         from tidegate.core.declared.endpoint import schema as schema_of
 
         return click.echo(orjson.dumps(schema_of(), option=orjson.OPT_INDENT_2))
+    if out is not None and form != "ecs":
+        raise InvalidArgument("--out goes with --format ecs: other formats are one file, to standard output")
     if form != "tidegate":
-        return _export_manifests(app, endpoint, file, form, options)
+        return _export_manifests(app, endpoint, file, form, out, options)
     if file is not None or options["version"] is not None or options["autoscaler"] != "engine":
-        raise InvalidArgument("--file, --version and --autoscaler go with --format kubernetes")
+        raise InvalidArgument("--file, --version and --autoscaler go with --format kubernetes, ecs or cloudrun")
     documents = app.client().documents.export(endpoint)
 
     def text() -> str:
@@ -121,7 +130,9 @@ def export(app: App, *, endpoint: str | None, form: str, file: str | None, schem
     return app.emit(documents, text)
 
 
-def _export_manifests(app: App, endpoint: str | None, file: str | None, form: str, options: dict[str, Any]) -> None:
+def _export_manifests(
+    app: App, endpoint: str | None, file: str | None, form: str, out: Path | None, options: dict[str, Any]
+) -> None:
     answer = (
         app.client().documents.manifests(endpoint, form, **options)
         if file is None
@@ -133,9 +144,28 @@ def _export_manifests(app: App, endpoint: str | None, file: str | None, form: st
     def text() -> str:
         from tidegate.core.manifests.text import write_manifests
 
-        return write_manifests(answer.documents, answer.warnings).rstrip() if answer.documents else "# no endpoint yet"
+        if not answer.documents:
+            return "# no endpoint yet"
+        return write_manifests(answer.documents, answer.warnings, form).rstrip()
 
-    app.emit(answer, text)
+    told = None if out is None else _written(answer, out)
+    app.emit(answer, text if told is None else lambda: told)
+
+
+def _written(answer: ExportAnswer, out: Path) -> str:
+    """A file for each request of AWS, and what to type."""
+    from tidegate.core.manifests.text import files_of, key_commands
+
+    lines = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content, taken_by in files_of(answer.documents):
+            (out / name).write_text(content, encoding="utf-8")
+            lines.append(f"aws {taken_by} --cli-input-json file://{out / name}")
+    except OSError as error:
+        raise InvalidArgument(f"{out} cannot be written: {error.strerror}", field="out") from None
+    keys = [f"  {line}" for line in key_commands(answer.documents)]
+    return "\n".join(["make the key that clients send, once:", *keys, "then:", *(f"  {line}" for line in lines)])
 
 
 def _manifests_of_file(endpoint: str | None, file: str, form: str, options: dict[str, Any]) -> ExportAnswer:

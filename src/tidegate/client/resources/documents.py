@@ -67,6 +67,7 @@ class DocumentsClient:
         """One endpoint, or all, as objects of another engine (`documents`), and `warnings` of what is not in them.
 
             client.documents.manifests("churn", version="3").documents[0]["kind"]
+            client.documents.manifests("churn", "ecs").documents[0]["input"]["family"]
 
         `version` where traffic is split, or another one is meant; `autoscaler` "none" leaves the engine's own out.
         Raises `UnknownEndpoint`, `UnknownVersion`, `InvalidArgument`.

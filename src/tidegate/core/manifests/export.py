@@ -9,10 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tidegate.core.declared.endpoint import read_endpoint
+from tidegate.core.manifests.cloudrun import cloudrun_service, pulled
+from tidegate.core.manifests.ecs import ecs_requests
 from tidegate.core.manifests.kubernetes import kubernetes_objects
 from tidegate.core.manifests.served import (
+    CLOUDRUN,
+    ECS,
     ExportSettings,
     Known,
+    Served,
     ServedRequest,
     check_form,
     number_of,
@@ -52,10 +57,25 @@ def manifests_of(
         read = read_endpoint(document)
         named = version_to_serve(read, request)
         version, known = lookup(model_of(read), named)
-        served = served_of(read, version, known, request, settings)
-        answer.documents.extend(kubernetes_objects(served))
+        served = served_of(read, (version, known), request, settings, form)
+        answer.documents.extend(_objects(served, form, settings))
+        if form == CLOUDRUN and not pulled(served.image):
+            answer.warnings.append(
+                f"{served.endpoint}: Cloud Run pulls images from Artifact Registry and Docker Hub alone, and "
+                f"{served.image} is elsewhere: push it to REGION-docker.pkg.dev/PROJECT/REPOSITORY "
+                "(TIDEGATE_IMAGE_REGISTRY)"
+            )
         answer.warnings.extend(f"{served.endpoint}: {warning}" for warning in served.warnings)
     return answer
+
+
+def _objects(served: Served, form: str, settings: ExportSettings) -> list[dict[str, Any]]:
+    """Of one endpoint. Raises `InvalidArgument`."""
+    if form == ECS:
+        return ecs_requests(served, settings.places)
+    if form == CLOUDRUN:
+        return [cloudrun_service(served, settings.places)]
+    return kubernetes_objects(served)
 
 
 def model_of(document: Mapping[str, Any]) -> str:

@@ -16,8 +16,14 @@ from tidegate.errors import InvalidArgument
 from tidegate.settings import Settings
 
 AUTOSCALERS = ("engine", "none")
-FORMS = ("kubernetes",)
-LATER = ("ecs", "cloudrun")
+KUBERNETES, ECS, CLOUDRUN = "kubernetes", "ecs", "cloudrun"
+SCALED_BY = {
+    KUBERNETES: "a HorizontalPodAutoscaler",
+    ECS: "Application Auto Scaling",
+    CLOUDRUN: "Cloud Run, which goes by requests at once and CPU as it sees fit,",
+}
+"""The formats, and who counts replicas there."""
+FORMS = tuple(SCALED_BY)
 PLATFORM_ONLY = ("serving", "capture", "monitor", "alerts", "experiment", "canary", "shadow")
 """Sections of a document that a gateway or the control plane carries out."""
 _SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -30,6 +36,8 @@ class ExportSettings:
     registry: str | None = None
     pull_secret: str | None = None
     scaling: ScalingDefaults = ScalingDefaults()
+    places: Settings = Settings()
+    """What clouds are told of themselves: cluster, subnets, roles, service account."""
 
     @classmethod
     def of(cls, settings: Settings) -> ExportSettings:
@@ -43,7 +51,7 @@ class ExportSettings:
             )
         percent = float(settings.target_cpu_utilization)
         scaling = ScalingDefaults(settings.min_replicas, settings.max_replicas, percent, settings.replicas_limit)
-        return cls(registry, secret, scaling)
+        return cls(registry, secret, scaling, settings)
 
 
 @dataclass(frozen=True)
@@ -106,15 +114,11 @@ class ServedRequest:
 
 
 def check_form(form: str) -> None:
-    """Raises `InvalidArgument` for a format that is not there, or not yet."""
-    if form in LATER:
-        raise InvalidArgument(
-            f"manifests for {form} cannot be exported yet: give --format kubernetes, or leave it out for documents of "
-            "Tidegate's own",
-            field="format",
-        )
+    """Raises `InvalidArgument` for a format that is not there."""
     if form not in FORMS:
-        raise InvalidArgument(f"there is no format {form[:40]!r}: give tidegate or kubernetes", field="format")
+        raise InvalidArgument(
+            f"there is no format {form[:40]!r}: give tidegate or one of {', '.join(FORMS)}", field="format"
+        )
 
 
 def version_to_serve(document: Mapping[str, Any], request: ServedRequest) -> str:
@@ -124,7 +128,7 @@ def version_to_serve(document: Mapping[str, Any], request: ServedRequest) -> str
     if named is None and len(traffic) > 1:
         split = " ".join(f"{version}={weight:g}" for version, weight in traffic.items())
         raise InvalidArgument(
-            f"endpoint {document['endpoint']!r} splits its traffic ({split}), and a Deployment runs one version: say "
+            f"endpoint {document['endpoint']!r} splits its traffic ({split}), and a manifest runs one version: say "
             "with --version which; to split traffic takes the platform's gateway",
             field="version",
         )
@@ -148,14 +152,18 @@ def number_of(named: str) -> str:
 
 
 def served_of(
-    document: Mapping[str, Any], version: str, known: Known, request: ServedRequest, settings: ExportSettings
+    document: Mapping[str, Any], version: tuple[str, Known], request: ServedRequest, settings: ExportSettings, form: str
 ) -> Served:
-    """What runs of a document that `read_endpoint` read; `version` is its number. Raises `InvalidArgument`."""
+    """What runs of a document that `read_endpoint` read: of one version, by its number, and what is known of it.
+
+    Raises `InvalidArgument`.
+    """
+    number, known = version
     placement = document.get("placement", {})
     served = Served(
         document["endpoint"],
         document["model"],
-        version,
+        number,
         image="",
         scale=ServedScale(1),
         cpus=placement.get("cpus"),
@@ -165,7 +173,7 @@ def served_of(
         gpu=known.gpu,
     )
     served = _with_image(served, known.image, settings.registry)
-    served = _with_scale(served, document, request, settings.scaling)
+    served = _with_scale(served, document, request, settings.scaling, form)
     if known.gpu:
         served = _warned(served, "it asks for a GPU: its image takes a base that has CUDA's libraries (--base)")
     left_out = [name for name in PLATFORM_ONLY if document.get(name)]
@@ -197,23 +205,27 @@ def _with_image(served: Served, image: KnownImage | None, registry: str | None) 
 
 
 def _with_scale(
-    served: Served, document: Mapping[str, Any], request: ServedRequest, defaults: ScalingDefaults
+    served: Served, document: Mapping[str, Any], request: ServedRequest, defaults: ScalingDefaults, form: str
 ) -> Served:
     scaling = document.get("scaling")
-    low = max(1, scaling["min"] if scaling else document.get("replicas", 1))
-    if scaling and scaling["min"] == 0:
+    low = scaling["min"] if scaling else document.get("replicas", 1)
+    if form != CLOUDRUN:
+        low = max(1, low)
+    if scaling and low > scaling["min"]:
         served = _warned(served, "it never sleeps here: to wake it takes the platform's gateway, so 1 replica stays")
     if request.autoscaler == "none":
         return replace(served, scale=ServedScale(low))
     percent = round(defaults.cpu_percent)
     if scaling:
         metric, target = target_of(scaling["target"])
-        if metric == "cpu":
+        if metric == "cpu" and form != CLOUDRUN:
             percent = max(1, round(target))
         else:
             served = _warned(
                 served,
-                f"its target is {scaling['target']}, which a HorizontalPodAutoscaler cannot measure by itself: here it "
+                f"its target is {scaling['target']}, which {SCALED_BY[form]} cannot be told"
+                if form == CLOUDRUN
+                else f"its target is {scaling['target']}, which {SCALED_BY[form]} cannot measure by itself: here it "
                 f"scales by cpu={percent}",
             )
         return replace(served, scale=ServedScale(low, max(low, scaling["max"]), percent))

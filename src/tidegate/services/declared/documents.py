@@ -74,7 +74,8 @@ class Documents:
         if form == "tidegate":
             if request is not None and request != ServedRequest():
                 raise InvalidArgument(
-                    "a version and an autoscaler are of manifests: give --format kubernetes too", field="format"
+                    "--version and --autoscaler are of manifests: give --format kubernetes, ecs or cloudrun",
+                    field="format",
                 )
             return ExportAnswer(documents)
         return self.manifests.of(documents, form, request or ServedRequest())
