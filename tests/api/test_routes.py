@@ -269,3 +269,10 @@ def test_many_waiting_gateways_leave_the_api_free_and_time_out_empty(container: 
     for poller in pollers:
         poller.join(10)
     assert statuses == [204] * 60
+
+
+def test_a_gateway_gets_no_id_token_for_an_audience_that_it_is_not_sent_to(
+    container: Container, api: httpx.Client
+) -> None:
+    answer = api.get("/internal/v1/id-token", params={"audience": "https://somebody.example"})
+    assert (answer.status_code, answer.json()["details"]["field"]) == (422, "audience")

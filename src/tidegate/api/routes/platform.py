@@ -151,7 +151,7 @@ async def snapshot(
 @router.get(
     "/internal/v1/id-token",
     tags=["internal"],
-    responses=answers(400, 503),
+    responses=answers(),
     dependencies=[needs(Permission.NODE)],
 )
 def get_id_token(platform: PlatformOf, audience: Annotated[str, Query(min_length=1, max_length=500)]) -> IdToken:
