@@ -10,6 +10,7 @@ import pytest
 from tidegate.adapters.kubernetes.reading import (
     EndpointConditions,
     conditions_by_pod,
+    event_lines,
     instance_id,
     instances_of,
     is_live,
@@ -211,6 +212,20 @@ def test_slices_say_which_pods_are_ready_and_which_end() -> None:
         "c": EndpointConditions(ready=False, terminating=False),
         "d": EndpointConditions(ready=True, terminating=False),
     }
+
+
+def test_events_of_a_pod_are_lines_in_the_order_in_which_they_happened() -> None:
+    def event(at: str, reason: str, message: str, name: str = NAME) -> dict[str, Any]:
+        about = {"kind": "Pod", "name": name}
+        return {"involvedObject": about, "type": "Normal", "reason": reason, "message": message, "lastTimestamp": at}
+
+    events = [
+        event("2026-11-29T12:00:05Z", "Pulling", "Pulling image\n  it"),
+        event("2026-11-29T12:00:01Z", "Scheduled", "to node-1"),
+        event("2026-11-29T12:00:02Z", "Scheduled", "to node-2", "another"),
+    ]
+    assert event_lines(events, NAME) == ["Normal Scheduled: to node-1", "Normal Pulling: Pulling image it"]
+    assert event_lines([{}], NAME) == []
 
 
 def _deployment(replicas: int = 2, condition: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:

@@ -153,6 +153,25 @@ def test_a_secret_that_somebody_deleted_is_made_again_once_a_pod_lacks_it(
         _state(workloads, lambda one: not any(each.waits for each in one.instances), "the pod")
 
 
+def test_a_pod_that_no_node_takes_waits_and_its_events_are_its_log(with_node: FakeCluster, spec: WorkloadSpec) -> None:
+    with_node.node.memory = "1Mi"
+    for make in _adapters(with_node):
+        workloads = make()
+        workloads.apply(spec)
+        shown = _state(workloads, lambda one: any(each.waits for each in one.instances), "a pod that waits")
+        assert "Insufficient memory" in shown.instances[0].waits
+        assert "Warning FailedScheduling" in workloads.logs(shown.instances[0].handle, 10)[-1]
+
+
+def test_what_the_namespace_refuses_is_said_of_the_workload(with_node: FakeCluster, spec: WorkloadSpec) -> None:
+    with_node.policies.quota = {"pods": "0"}
+    for make in _adapters(with_node):
+        workloads = make()
+        workloads.apply(spec)
+        said = _state(workloads, lambda one: one.problem, "the refusal").problem
+        assert "quota leaves no room for another pod" in said
+
+
 def test_two_replicas_have_a_budget_for_disruptions_and_one_has_none(
     cluster: FakeCluster, adapter: Make, spec: WorkloadSpec
 ) -> None:

@@ -223,6 +223,13 @@ def problem_of(deployment: Object) -> str:
     return ""
 
 
+def event_lines(events: Iterable[Object], pod: str) -> list[str]:
+    """What happened to a pod, oldest first."""
+    mine = [one for one in events if (one.get("involvedObject") or {}).get("name") == pod]
+    mine.sort(key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""))
+    return [f"{one.get('type')} {one.get('reason')}: {' '.join(str(one.get('message', '')).split())}" for one in mine]
+
+
 def _refused(said: str) -> str:
     if "exceeded quota" in said:
         return f"the namespace's quota leaves no room for another pod ({said}): raise it, or ask for less"

@@ -19,10 +19,11 @@ import msgspec
 from tidegate.adapters.kubernetes.api import KubernetesApi
 from tidegate.adapters.kubernetes.belongings import Belongings
 from tidegate.adapters.kubernetes.cache import Informer
-from tidegate.adapters.kubernetes.kinds import DEPLOYMENT, ENDPOINT_SLICE, POD
+from tidegate.adapters.kubernetes.kinds import DEPLOYMENT, ENDPOINT_SLICE, EVENT, POD
 from tidegate.adapters.kubernetes.reading import (
     KUBERNETES,
     conditions_by_pod,
+    event_lines,
     instance_id,
     instances_of,
     is_live,
@@ -193,7 +194,10 @@ class KubernetesWorkloads:
         shown = next((one for one in self._pods.items() if one["metadata"]["name"] == pod), None)
         current = number if shown is None else int(instance_id(shown).rpartition(".")[2])
         lines = self._api.logs(pod, REPLICA, lines_max, previous=number == current - 1) if number + 1 >= current else []
-        return lines or list(self._ends.get(str(handle.data["replica"]), ()))[-lines_max:]
+        lines = lines or list(self._ends.get(str(handle.data["replica"]), ()))
+        if not lines and number == current:  # it has not said anything yet: what the cluster says of it
+            lines = event_lines(self._api.list(EVENT).items, pod)
+        return lines[-lines_max:]
 
     # -- within ----------------------------------------------------------------------------------------------------
 
