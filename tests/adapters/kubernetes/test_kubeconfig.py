@@ -89,7 +89,7 @@ def test_files_are_found_from_where_the_kubeconfig_lies(tmp_path: Path) -> None:
 
 
 def test_proxies_are_those_of_the_kubeconfig_or_the_environment(tmp_path: Path) -> None:
-    env = {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "10.0.0.1,.internal"}
+    env = {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "10.0.0.0/8, .internal"}
     wanted = {
         "https://c": "http://proxy:3128",
         "https://10.0.0.1:6443": None,

@@ -156,7 +156,7 @@ def test_a_pod_serves_from_its_init_containers_to_its_hook(cluster: FakeCluster,
     next(slices)
     api.delete(POD, name)
     terminating = next(e for e in slices if e.type == "MODIFIED" and (ip, False, True, True) in _of(e.object))
-    assert terminating
+    assert terminating.type == "MODIFIED"
     assert next(e for e in events if e.type == "DELETED").object["metadata"]["name"] == name
     (another,) = all_ready(api, 1)
     assert another["status"]["podIP"] != ip

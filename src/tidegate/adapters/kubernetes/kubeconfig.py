@@ -10,11 +10,12 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment
 
 import yaml
 
@@ -230,11 +231,22 @@ def _proxy_of(env: Mapping[str, str], server: str) -> str | None:
     parts = urlsplit(server)
     names = ("HTTPS_PROXY", "https_proxy") if parts.scheme == "https" else ("HTTP_PROXY", "http_proxy")
     found = next((env[name] for name in names if env.get(name)), None)
-    excepted = {"no": env.get("NO_PROXY") or env.get("no_proxy") or ""}
+    excepted = (env.get("NO_PROXY") or env.get("no_proxy") or "").split(",")
     host = parts.hostname or ""
-    if found is None or host in ("localhost", "127.0.0.1", "::1") or proxy_bypass_environment(host, excepted):
-        return None
-    return found
+    near = host in ("localhost", "127.0.0.1", "::1") or any(_excepts(one.strip(), host) for one in excepted)
+    return None if near else found
+
+
+def _excepts(pattern: str, host: str) -> bool:
+    """Whether an entry of NO_PROXY is about this host: `*`, a network, a domain with all below it, or a name.
+
+    >>> [_excepts("10.0.0.0/8", "10.1.2.3"), _excepts(".internal", "api.internal"), _excepts("corp", "notcorp")]
+    [True, True, False]
+    """
+    with suppress(ValueError):
+        return ip_address(host) in ip_network(pattern, strict=False)
+    name = pattern.lstrip(".").partition(":")[0]
+    return pattern == "*" or (bool(name) and (host == name or host.endswith(f".{name}")))
 
 
 def _credentials(user: _Entry, cluster: _Entry, env: Mapping[str, str]) -> Credentials:
