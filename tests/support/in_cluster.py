@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from support.cluster import Cluster
 from support.platform import Ran, tidegate
 from support.versions_in_cluster import restricted_pod
 from tidegate.core.images.delivery import RUNTIME_REPOSITORY
+
+log = logging.getLogger(__name__)
 
 BASE = Path(__file__).resolve().parent.parent.parent / "deploy" / "kubernetes" / "base"
 READY_TIMEOUT = "240s"
@@ -98,6 +101,7 @@ class InCluster:
         self.cluster.kubectl("wait", condition, "pod/load", f"--timeout={timeout_s}s", timeout_s=timeout_s + 10)
         counts: dict[str, Any] = json.loads(self.cluster.kubectl("logs", "load").splitlines()[-1])
         self.cluster.kubectl("delete", "pod", "load")
+        log.info("requests under load: %s", counts)
         return counts
 
 
