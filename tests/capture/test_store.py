@@ -98,6 +98,17 @@ def test_whole_numbers_of_one_version_and_fractions_of_another_are_numbers(
     assert store.rows("predictions", "churn", AT_S, AT_S + 1, ["input_age"]).schema.field(0).type == pa.float64()
 
 
+def test_a_request_in_parts_across_a_windows_edge_is_in_both_windows(gateway: Gateway, store: CaptureStore) -> None:
+    gateway.write(batch("large", AT_S - 0.03, rows=2, part=(0, 3)))
+    gateway.write(batch("large", AT_S + 0.03, rows=1, part=(2, 3)))
+    gateway.write(batch("half", AT_S - 0.03, rows=2, part=(0, 3)))
+    gateway.write(batch("half", AT_S + 2.0, rows=1, part=(2, 3)))  # of another request with its id
+    before = store.rows("predictions", "churn", AT_S - 60, AT_S, ["id", "row"]).to_pylist()
+    after = store.rows("predictions", "churn", AT_S, AT_S + 1, ["id", "row"]).to_pylist()
+    assert before == [{"id": "large", "row": 0}, {"id": "large", "row": 1}]
+    assert after == [{"id": "large", "row": 2}]
+
+
 def test_a_large_request_is_there_once_all_its_parts_are(gateway: Gateway, store: CaptureStore, journal: Path) -> None:
     gateway.write(batch("large", rows=2, part=(0, 3)))
     gateway.seal()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +30,8 @@ from tidegate.wire.journal.cursors import read_cursor
 LOOKS_MAX = 20
 """How often a read begins again because a segment was dropped under it; each time at least one fewer is there."""
 DAMAGED_MAX = 1000
+PARTS_APART_S_MAX = 1.0
+"""So far apart the times of a request's parts may be."""
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +132,12 @@ class CaptureStore:
         return [file.name for file in found if is_parquet(file.name) and segment_of_file(file.name) not in skipped]
 
     def _read(self, query: _Query, look: Look) -> pa.Table:
+        whole = self._found(query, look)
+        if "request_rows" in whole.column_names:
+            whole = _answered(whole, lambda sides: [self._found(query.beside(*side), look) for side in sides], query)
+        return query.chosen(whole)
+
+    def _found(self, query: _Query, look: Look) -> pa.Table:
         found = [self._kept(query.cut(made)) for made in self._pending_tables(query, look)]
         names = self.files(query.table, query.endpoint, query.since_s, query.until_s, look)
         if self._files.readers == 1 or len(names) < 2:
@@ -138,8 +146,7 @@ class CaptureStore:
             with ThreadPoolExecutor(self._files.readers) as pool:
                 found += pool.map(lambda name: self._file_rows(name, query), names)
         found = [made for made in found if made is not None and len(made)]
-        whole = concat(found, union_schema([*(made.schema for made in found), query.known()]))
-        return query.chosen(_answered(whole) if "request_rows" in whole.column_names else whole)
+        return concat(found, union_schema([*(made.schema for made in found), query.known()]))
 
     def _file_rows(self, name: str, query: _Query) -> pa.Table | None:
         try:
@@ -205,6 +212,10 @@ class _Query:
             return None
         return {*self.columns, *_OWN[self.table]}
 
+    def beside(self, since_s: float, until_s: float) -> _Query:
+        """The same of another time."""
+        return replace(self, since_s=since_s, until_s=until_s)
+
     def known(self) -> pa.Schema:
         """What every table has, whatever its rows."""
         needed, schema = self.needed(), RESULTS if self.table == "monitor_results" else SCHEMAS[self.table]
@@ -247,17 +258,41 @@ class _Query:
         return pa.table(columns) if columns else made.select([])
 
 
-def _answered(made: pa.Table) -> pa.Table:
-    """Without rows of requests in parts of which some part is missing."""
+def _answered(made: pa.Table, read: Callable[[list[tuple[float, float]]], list[pa.Table]], query: _Query) -> pa.Table:
+    """Without rows of requests in parts of which some part is missing: neither in the time that is read, nor beside it.
+
+    The parts of a request have times that differ by when clocks were read. `read`: those of times beside it.
+    """
     parts = made.filter(pc.is_valid(made["request_rows"])).select(["id", "request_rows"])
     if not len(parts):
         return made
     counted = parts.group_by("id").aggregate([("request_rows", "count"), ("request_rows", "max")])
-    incomplete = counted.filter(pc.less(counted["request_rows_count"], counted["request_rows_max"]))["id"]
+    incomplete = counted.filter(pc.less(counted["request_rows_count"], counted["request_rows_max"]))
+    sides = _near_edges(made.filter(pc.is_in(made["id"], value_set=incomplete["id"].combine_chunks())), query)
+    for more in read(sides) if sides else []:
+        counts = more.filter(pc.is_valid(more["request_rows"])).group_by("id").aggregate([("request_rows", "count")])
+        places = pc.index_in(incomplete["id"], value_set=counts["id"].combine_chunks())
+        added = pc.fill_null(counts["request_rows_count"].take(places), 0)
+        both = pc.add(incomplete["request_rows_count"], added)
+        incomplete = incomplete.set_column(
+            incomplete.column_names.index("request_rows_count"), "request_rows_count", both
+        )
+    incomplete = incomplete.filter(pc.less(incomplete["request_rows_count"], incomplete["request_rows_max"]))
     if not len(incomplete):
         return made
-    missing = pc.and_(pc.is_valid(made["request_rows"]), pc.is_in(made["id"], value_set=incomplete.combine_chunks()))
+    lost = incomplete["id"].combine_chunks()
+    missing = pc.and_(pc.is_valid(made["request_rows"]), pc.is_in(made["id"], value_set=lost))
     return made.filter(pc.invert(missing))
+
+
+def _near_edges(incomplete: pa.Table, query: _Query) -> list[tuple[float, float]]:
+    """Times beside the query's in which other parts of these rows' requests may be."""
+    if not len(incomplete):
+        return []
+    ends = pc.min_max(incomplete["at"].cast(pa.int64())).as_py()
+    before, after = query.since_s - PARTS_APART_S_MAX, query.until_s + PARTS_APART_S_MAX
+    sides = [(before, query.since_s)] if ends["min"] / 1e6 < query.since_s + PARTS_APART_S_MAX else []
+    return sides + ([(query.until_s, after)] if ends["max"] / 1e6 >= query.until_s - PARTS_APART_S_MAX else [])
 
 
 def _hour(at_s: float) -> str:
