@@ -67,7 +67,7 @@ class Walk:
         with traffic.running(clients=4):
             for turn in range(switches):
                 until(lambda turn=turn: traffic.asked > turn * requests_min / switches, STEP_S, "more requests")  # type: ignore[misc]
-                self._cli("deploy", f"{self.endpoint}:{2 - turn % 2}", "--name", self.endpoint, "--no-guard")
+                self._cli("deploy", f"{self.endpoint}:{2 - turn % 2}", "--no-guard")
             until(lambda: traffic.asked >= requests_min, STEP_S * 4, f"{requests_min} requests")
         assert (traffic.failed, traffic.unanswered) == (0, []), f"of {traffic.asked}"
         return traffic
