@@ -5,9 +5,9 @@
     python scripts/smoke_ecs.py --image REGISTRY/churn@sha256:… --manifest ~/.tidegate/versions/churn/3.json
     python scripts/smoke_ecs.py --policy          # the rights it needs, as in scripts/smoke_ecs_policy.json
 
-At most two tasks of a quarter of a CPU and 512 MiB run at a time, for --minutes-max (15): about a cent. Whatever happens,
-also after Ctrl-C, what was made is deleted; all of it is named tidegate-smoke…, and nothing else is touched. With
---predict the example of the version is asked for at each task's address, which works from inside its network.
+At most two tasks of a quarter of a CPU and 512 MiB run at a time, for --minutes-max (15): about a cent. Whatever
+happens, also after Ctrl-C, what was made is deleted; all of it is named tidegate-smoke…, and nothing else is touched.
+With --predict the example of the version is asked for at each task's address, which works from inside its network.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tidegate.adapters.ecs.workloads import EcsWorkloads
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery
 from tidegate.core.routing.targets import address_of
-from tidegate.core.workloads import Instance, WorkloadKey, WorkloadSpec
+from tidegate.core.workloads import Instance, WorkloadKey, WorkloadSpec, WorkloadState
 from tidegate.errors import EngineUnavailable, TidegateError
 from tidegate.settings import Settings
 from tidegate.wire.manifest import read_manifest
@@ -74,6 +74,14 @@ class Smoke:
         for line in self.engine.logs(left.handle, 5):
             say(f"log: {line}")
 
+    def states(self) -> list[WorkloadState]:
+        """What AWS shows; nothing while it does not answer, which is said."""
+        try:
+            return self.engine.observe()
+        except EngineUnavailable as error:
+            say(error.message)
+            return []
+
     def apply(self, spec: WorkloadSpec) -> None:
         """Ask until AWS takes it."""
         self.until(lambda: self.tried(lambda: self.engine.apply(spec)), "AWS to take it")
@@ -85,7 +93,7 @@ class Smoke:
 
         def look() -> bool:
             nonlocal found, said
-            states = [] if not self.tried(lambda: None) else self.engine.observe()
+            states = self.states()
             shown = [one for state in states for one in state.instances if one.seen.alive]
             ended = [line for state in states for one in state.instances for line in one.seen.log_tail]
             now = "; ".join(
@@ -150,6 +158,7 @@ def say(line: str) -> None:
 
 
 def main() -> int:
+    """0 once all of it worked and nothing is left, else 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", help="an image of 'tidegate build --push', by its digest")
     parser.add_argument("--manifest", type=Path, help="the version's manifest in the data directory")

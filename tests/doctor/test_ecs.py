@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -75,9 +74,9 @@ def test_a_setting_that_is_missing_is_told(aws: FakeAws) -> None:
 
 
 def test_rights_that_are_missing_are_named(aws: FakeAws) -> None:
-    with aws.refusing(ApiError("AccessDeniedException", "not authorized"), "DescribeLogGroups"):
-        with pytest.raises(TidegateError, match="AWS does not allow logs:DescribeLogGroups"):
-            ecs(facts(aws))
+    denied = ApiError("AccessDeniedException", "not authorized")
+    with aws.refusing(denied, "DescribeLogGroups"), pytest.raises(TidegateError, match="allow logs:DescribeLogGroups"):
+        ecs(facts(aws))
 
 
 def test_without_boto3_it_says_what_to_install(aws: FakeAws, monkeypatch: pytest.MonkeyPatch) -> None:

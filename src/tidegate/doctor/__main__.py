@@ -15,7 +15,7 @@ from pathlib import Path
 
 import orjson
 
-from tidegate.doctor import cloudrun, kubernetes, machine, platform, servers, watchers
+from tidegate.doctor import cloudrun, ecs, kubernetes, machine, platform, servers, watchers
 from tidegate.doctor.findings import Check, DoctorFacts, Finding, FindingState, examine
 from tidegate.errors import InvalidArgument, TidegateError
 from tidegate.settings import Settings
@@ -35,6 +35,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("redis", servers.redis),
     ("docker", servers.docker),
     ("kubernetes", kubernetes.cluster),
+    ("ecs", ecs.ecs),
     ("cloudrun", cloudrun.cloudrun),
     ("prometheus", watchers.prometheus),
     ("grafana", watchers.grafana),

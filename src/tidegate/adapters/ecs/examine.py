@@ -44,7 +44,8 @@ def _cluster(client: AwsClient, settings: Settings) -> Iterator[str]:
         return
     if not found or found[0].get("status") != "ACTIVE":
         status = found[0].get("status", "unknown").lower() if found else "not there"
-        yield f"TIDEGATE_ECS_CLUSTER={settings.ecs_cluster} is {status} in {client.region}: make it (aws ecs create-cluster)"
+        there = f"TIDEGATE_ECS_CLUSTER={settings.ecs_cluster} is {status} in {client.region}"
+        yield f"{there}: make it (aws ecs create-cluster)"
 
 
 def _subnets(client: AwsClient, settings: Settings) -> Iterator[str]:
