@@ -16,6 +16,7 @@ from tidegate.adapters.kubernetes.reading import (
     is_live,
     needs_secret,
     problem_of,
+    scaling_problem,
 )
 from tidegate.core.reconcile.failures import failure_of
 from tidegate.core.workloads import Instance
@@ -212,6 +213,18 @@ def test_slices_say_which_pods_are_ready_and_which_end() -> None:
         "c": EndpointConditions(ready=False, terminating=False),
         "d": EndpointConditions(ready=True, terminating=False),
     }
+
+
+def test_an_autoscaler_that_has_no_metrics_says_so_and_one_of_no_pods_does_not() -> None:
+    def scaler(reason: str, message: str = "") -> dict[str, Any]:
+        active = {"type": "ScalingActive", "status": "False", "reason": reason, "message": message}
+        return {"metadata": {"name": "it"}, "status": {"conditions": [active]}}
+
+    said = scaling_problem(scaler("FailedGetResourceMetric", "unable to fetch metrics from resource metrics API"))
+    assert "unable to fetch metrics" in said
+    assert "metrics server" in said
+    assert scaling_problem(scaler("ScalingDisabled")) == ""
+    assert scaling_problem({"metadata": {"name": "new"}}) == ""
 
 
 def test_events_of_a_pod_are_lines_in_the_order_in_which_they_happened() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from tidegate.adapters.kubernetes.api import KubernetesApi
 from tidegate.adapters.kubernetes.cache import Informer
 from tidegate.adapters.kubernetes.kinds import AUTOSCALER, POD_DISRUPTION_BUDGET, SECRET, SERVICE, Kind
+from tidegate.adapters.kubernetes.reading import scaling_problem
 from tidegate.core.manifests.replica_pods import PLATFORM, Belonging, Workload
 from tidegate.errors import ChangedMeanwhile, Conflict, EngineUnavailable
 
@@ -62,8 +63,9 @@ class Belongings:
         self._faults[work.name] = "; ".join(filter(None, faults))
 
     def fault(self, name: str) -> str:
-        """What others made of what belongs to a Deployment, in words; empty for nothing."""
-        return self._faults.get(name, "")
+        """What others made of what belongs to a Deployment, or why it does no good, in words; empty for nothing."""
+        scalers = [one for one in self._shown[AUTOSCALER].items() if one["metadata"]["name"] == name]
+        return "; ".join(filter(None, (self._faults.get(name, ""), *map(scaling_problem, scalers))))
 
     def delete(self, name: str, platform: str) -> None:
         """Delete what belongs to a Deployment that is gone, or going."""

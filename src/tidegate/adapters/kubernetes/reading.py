@@ -223,6 +223,18 @@ def problem_of(deployment: Object) -> str:
     return ""
 
 
+def scaling_problem(autoscaler: Object) -> str:
+    """Why a HorizontalPodAutoscaler does not count; empty where it does, or has not looked yet."""
+    active = _condition(autoscaler, "ScalingActive")
+    if active.get("status") != "False" or not str(active.get("reason", "")).startswith("FailedGet"):
+        return ""  # 'ScalingDisabled' is a count of none
+    said = active.get("message") or active["reason"]
+    return (
+        f"its HorizontalPodAutoscaler cannot count ({said}): is the metrics server there? '--autoscaler tidegate' needs "
+        "none"
+    )
+
+
 def event_lines(events: Iterable[Object], pod: str) -> list[str]:
     """What happened to a pod, oldest first."""
     mine = [one for one in events if (one.get("involvedObject") or {}).get("name") == pod]
