@@ -230,8 +230,8 @@ def scaling_problem(autoscaler: Object) -> str:
         return ""  # 'ScalingDisabled' is a count of none
     said = active.get("message") or active["reason"]
     return (
-        f"its HorizontalPodAutoscaler cannot count ({said}): is the metrics server there? '--autoscaler tidegate' needs "
-        "none"
+        f"its HorizontalPodAutoscaler cannot count ({said}): is the metrics server there? '--autoscaler tidegate' "
+        "needs none"
     )
 
 
