@@ -143,6 +143,29 @@ def test_manifests_are_written_with_a_platform_and_without(
         one["metadata"].pop("annotations", None)
         one["spec"].get("template", {}).get("metadata", {}).pop("annotations", None)
     assert there == here
+    image = f"registry.example.com/filed@sha256:{'a' * 64}"
+    by_image = run("export", "in-cluster", "--format", "kubernetes", "--version", "2", "--image", image)
+    assert (by_image.exit_code, by_image.stderr) == (0, "")
+    assert f"image: {image}\n" in by_image.stdout
+    of_file = run("export", "-f", str(file), "--format", "cloudrun", "--image", image)
+    assert f"image: {image}\n" in of_file.stdout
+    for options, said in (
+        (["in-cluster", "--image", image], "takes the endpoint's name and --version"),
+        (["in-cluster", "--image", "A B", "--version", "2"], "is no name of one"),
+        (["in-cluster", "--image", image, "--version", "@best"], "is known to the platform alone"),
+    ):
+        raised = run("export", *options, "--format", "kubernetes").exception
+        assert isinstance(raised, InvalidArgument)
+        assert said in raised.message
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("TIDEGATE_ECS_SUBNETS", "subnet-1")
+    monkeypatch.setenv("TIDEGATE_ECS_EXECUTION_ROLE", "arn:aws:iam::123456789012:role/tidegate")
+    on_ecs = run("export", "-f", str(file), "--format", "ecs", "--out", str(tmp_path / "ecs"), "--image", image)
+    assert "aws ecs create-service --cli-input-json file://" in on_ecs.stdout
+    assert sorted(path.name for path in (tmp_path / "ecs").iterdir())[:2] == [
+        "1-register-task-definition.json",
+        "2-create-service.json",
+    ]
     raised = run("export", "other", "-f", str(file), "--format", "kubernetes").exception
     assert isinstance(raised, InvalidArgument)
     assert "has no document of endpoint 'other'" in raised.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform as machines
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,8 @@ from support.docker_engine import DockerEngine, base_archive, running_engine, ru
 from support.images import building_on
 from support.models import Models
 from support.platform import Platform
-from support.wait import until
+from support.wait import free_ports, until
+from tidegate.core.images.contents import PLATFORMS
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]  # the first time, the base image is made
 
@@ -30,9 +32,18 @@ NO_SKLEARN = {"scikit-learn", "joblib", "pandas", "scipy"}
 
 
 @pytest.fixture(scope="module")
-def builder(engine: DockerEngine, models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def registry_port() -> int:
+    """Where the registry of the platform is, in tests that have one."""
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="module")
+def builder(
+    engine: DockerEngine, models: Models, registry_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Platform]:
     """A platform that builds on the engine, with two versions of a forest, which are served in fast forms."""
-    running = Platform(tmp_path_factory.mktemp("builder") / "data", env=building_on(engine))
+    env = building_on(engine) | {"TIDEGATE_IMAGE_REGISTRY": f"127.0.0.1:{registry_port}/team"}
+    running = Platform(tmp_path_factory.mktemp("builder") / "data", env=env)
     try:
         running.start()
         for file, label in (("forest", "v1.0.0"), ("small", "v1.1.0")):
@@ -233,7 +244,7 @@ def test_what_cannot_be_built_is_refused_in_plain_words(builder: Platform, fores
     base = builder.failed("build", "forest:1", "--base", "127.0.0.1:9/no/such:base")
     assert (base["code"], "--base" in base["error"]) == ("image_build_failed", True)
     assert builder.cli("build", "forest:1", "--tag", "Not A Name").code == 2
-    assert builder.cli("build", "forest:1", "--push").code == 2
+    assert builder.cli("build", "forest:1", "--push", "--platform", "plan9/386").code == 2
     job = builder.done("build", "forest:1", "--base", "127.0.0.1:9/no/such:base", "--no-wait")
     until(lambda: builder.done("jobs", job["id"])["state"] == "failed", 60, "the end of the job")
     assert "base image" in builder.cli("jobs", job["id"]).out
@@ -250,6 +261,28 @@ def test_an_image_is_pushed_to_the_registry_in_its_name(builder: Platform, fores
             headers={"Accept": "application/vnd.docker.distribution.manifest.v2+json"},
         )
         assert there.json()["config"]["digest"] == forest["id"]
+
+
+def test_a_push_goes_to_the_registry_of_the_platform_and_manifests_name_its_digest(
+    builder: Platform, engine: DockerEngine, registry_port: int, forest: Any, tmp_path: Path
+) -> None:
+    """Also after a build that pushes nothing: what a registry has of the version is kept for itself."""
+    machine = PLATFORMS[machines.machine()]
+    with running_registry(tmp_path, port=registry_port) as registry:
+        pushed = builder.done("build", "forest:1", "--push", "--platform", machine, timeout_s=300)
+        tag = f"{registry}/team/forest:1"
+        assert (pushed["image"], pushed["platform"], pushed["layers"]) == (tag, machine, forest["layers"])
+        accept = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
+        there = httpx.get(f"http://{registry}/v2/team/forest/manifests/1", headers=accept)
+        assert pushed["pushed_as"] == f"{registry}/team/forest@{there.headers['docker-content-digest']}"
+        engine.docker("pull", pushed["pushed_as"])
+    builder.done("deploy", "forest:1", "--name", "wood", "--no-wait")
+    builder.done("build", "forest:1")
+    assert builder.api("GET", "/api/v1/models/forest/versions/1/image").json()["pushed"] is False
+    for form in ("kubernetes", "cloudrun"):
+        answer = builder.api("GET", f"/api/v1/export?endpoint=wood&format={form}").json()
+        found = answer["documents"][0]["spec"]["template"]["spec"]["containers"][0]["image"]
+        assert (found == pushed["pushed_as"]) == (form == "kubernetes" or machine == "linux/amd64")
 
 
 def test_a_registry_that_denies_the_push_is_named_and_the_image_stays(

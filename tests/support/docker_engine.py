@@ -197,9 +197,9 @@ def _start(folder: Path, engine: DockerEngine) -> None:
 
 
 @contextmanager
-def running_registry(folder: Path, *, locked: bool = False) -> Iterator[str]:
+def running_registry(folder: Path, *, locked: bool = False, port: int | None = None) -> Iterator[str]:
     """An image registry on a private port; its address. `locked`: it asks for a password that nobody has."""
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     config = {
         "version": "0.1",
         "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}},

@@ -76,6 +76,7 @@ def apply(
     "tidegate export",
     "tidegate export churn --format kubernetes > churn.k8s.yaml",
     "tidegate export -f endpoint.yaml --format kubernetes",
+    "tidegate export churn --format kubernetes --version 3 --image r.example.com/churn:3",
     "tidegate export churn --format ecs --out churn-on-ecs",
     "tidegate export churn --format cloudrun > churn.run.yaml",
     "tidegate export --schema",
@@ -92,10 +93,19 @@ def apply(
     default="engine",
     help="In a manifest: engine counts replicas by their load, none fixes them [default: engine].",
 )
+@click.option("--image", metavar="IMAGE", help="In a manifest: this image; asks no platform, and takes --version.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="With ecs: a file here for each request.")
 @click.option("--schema", is_flag=True, help="Write the JSON Schema of documents, for editors.")
 def export(
-    app: App, *, endpoint: str | None, form: str, file: str | None, out: Path | None, schema: bool, **options: Any
+    app: App,
+    *,
+    endpoint: str | None,
+    form: str,
+    file: str | None,
+    image: str | None,
+    out: Path | None,
+    schema: bool,
+    **options: Any,
 ) -> None:
     """Write endpoints as a file that 'tidegate apply -f FILE' makes so again: one, or all.
 
@@ -105,8 +115,8 @@ def export(
     With --format kubernetes, write what runs a version's image ('tidegate build') in a cluster by itself: Deployment,
     Service, HorizontalPodAutoscaler. With --format cloudrun, a service for 'gcloud run services replace'; with ecs, the
     requests that 'aws … --cli-input-json' takes (--out writes each to a file and says what to type). Region, subnets,
-    roles and accounts are the platform's settings; with -f, this command's. The same endpoint always gives the same
-    text. Warnings are in it as comments, and go to standard error.
+    roles and accounts are the platform's settings; with -f or --image, which ask no platform, this command's. The same
+    endpoint always gives the same text. Warnings are in it as comments, and go to standard error.
     """
     if schema:
         import orjson
@@ -117,9 +127,12 @@ def export(
     if out is not None and form != "ecs":
         raise InvalidArgument("--out goes with --format ecs: other formats are one file, to standard output")
     if form != "tidegate":
-        return _export_manifests(app, endpoint, file, form, out, options)
-    if file is not None or options["version"] is not None or options["autoscaler"] != "engine":
-        raise InvalidArgument("--file, --version and --autoscaler go with --format kubernetes, ecs or cloudrun")
+        answer = _manifests(app, endpoint, (file, image), form, options)
+        return _emit_manifests(app, answer, form, out)
+    if file is not None or image is not None or options["version"] is not None or options["autoscaler"] != "engine":
+        raise InvalidArgument(
+            "--file, --image, --version and --autoscaler go with --format kubernetes, ecs or cloudrun"
+        )
     documents = app.client().documents.export(endpoint)
 
     def text() -> str:
@@ -130,14 +143,25 @@ def export(
     return app.emit(documents, text)
 
 
-def _export_manifests(
-    app: App, endpoint: str | None, file: str | None, form: str, out: Path | None, options: dict[str, Any]
-) -> None:
-    answer = (
-        app.client().documents.manifests(endpoint, form, **options)
-        if file is None
-        else _manifests_of_file(endpoint, file, form, options)
-    )
+def _manifests(
+    app: App, endpoint: str | None, alone: tuple[str | None, str | None], form: str, options: dict[str, Any]
+) -> ExportAnswer:
+    """From the platform, or (`alone`) from a file, or an image and a name, without it."""
+    file, image = alone
+    if file is None and image is None:
+        return app.client().documents.manifests(endpoint, form, **options)
+    if file is not None:
+        return _manifests_of_file(endpoint, file, image, form, options)
+    if endpoint is None or options["version"] is None:
+        raise InvalidArgument(
+            "--image takes the endpoint's name and --version too, or -f FILE: no platform is asked what it serves",
+            field="image",
+        )
+    document = {"endpoint": endpoint, "model": endpoint}
+    return _manifests_alone([document], image, form, options)
+
+
+def _emit_manifests(app: App, answer: ExportAnswer, form: str, out: Path | None) -> None:
     for warning in answer.warnings:
         app.note(textwrap.fill(f"warning: {warning}", WIDTH, subsequent_indent="  ", break_on_hyphens=False))
 
@@ -168,17 +192,29 @@ def _written(answer: ExportAnswer, out: Path) -> str:
     return "\n".join(["make the key that clients send, once:", *keys, "then:", *(f"  {line}" for line in lines)])
 
 
-def _manifests_of_file(endpoint: str | None, file: str, form: str, options: dict[str, Any]) -> ExportAnswer:
-    from tidegate.core.manifests.export import manifests_of
+def _manifests_alone(
+    documents: Sequence[dict[str, Any]], image: str | None, form: str, options: dict[str, Any]
+) -> ExportAnswer:
+    """Without a platform: by what documents, the image and this command's settings say. Raises `InvalidArgument`."""
+    from tidegate.core.manifests.export import known_by_image, known_by_name, manifests_of
     from tidegate.core.manifests.served import ExportSettings, ServedRequest
     from tidegate.settings import Settings
 
-    settings, documents = ExportSettings.of(Settings.from_env()), _documents(file)
+    if image is not None and len(documents) != 1:
+        raise InvalidArgument(f"--image is of one endpoint, and there are {len(documents)}: name it", field="image")
+    lookup = known_by_name if image is None else known_by_image(image)
+    return manifests_of(documents, form, ServedRequest(**options), ExportSettings.of(Settings.from_env()), lookup)
+
+
+def _manifests_of_file(
+    endpoint: str | None, file: str, image: str | None, form: str, options: dict[str, Any]
+) -> ExportAnswer:
+    documents = _documents(file)
     chosen = [one for one in map(partial(_read_alone, file), documents) if endpoint in (None, one.get("endpoint"))]
     if not chosen:
         raise InvalidArgument(f"{file} has no document of endpoint {endpoint!r}", field="endpoint")
     try:
-        return manifests_of(chosen, form, ServedRequest(**options), settings)
+        return _manifests_alone(chosen, image, form, options)
     except InvalidArgument as error:
         error.message = f"{file}: {error.message}"
         raise

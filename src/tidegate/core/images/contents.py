@@ -84,6 +84,17 @@ def check_base(base: str) -> str:
     return base
 
 
+def check_image(image: str) -> str:
+    """`image` if a registry's image can be called so, by a tag or a digest, else `InvalidArgument`."""
+    if len(image) > REFERENCE_CHARS_MAX or not _REFERENCE.fullmatch(image):
+        raise InvalidArgument(
+            f"image {image[:100]!r} is no name of one: give [REGISTRY/]NAME[:TAG] or NAME@sha256:DIGEST, for example "
+            "'registry.example.com/team/churn:3'",
+            field="image",
+        )
+    return image
+
+
 def named_by_digest(tag: str, digest: str | None) -> str | None:
     """The image that a registry has under a digest, which no later push changes; None where that is not known.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tidegate.core.declared.endpoint import read_endpoint
+from tidegate.core.images.contents import check_image
 from tidegate.core.manifests.cloudrun import cloudrun_service, pulled
 from tidegate.core.manifests.ecs import ecs_requests
 from tidegate.core.manifests.kubernetes import kubernetes_objects
@@ -17,6 +18,7 @@ from tidegate.core.manifests.served import (
     ECS,
     ExportSettings,
     Known,
+    KnownImage,
     Served,
     ServedRequest,
     check_form,
@@ -34,6 +36,12 @@ Lookup = Callable[[str, str], tuple[str, Known]]
 def known_by_name(_model: str, version: str) -> tuple[str, Known]:
     """What is known without a platform. Raises `InvalidArgument` for a label or an alias."""
     return number_of(version), Known()
+
+
+def known_by_image(image: str) -> Lookup:
+    """What is known of a version without a platform, where its image is named. Raises `InvalidArgument`."""
+    known = Known(image=KnownImage(check_image(image), image if "@sha256:" in image else None))
+    return lambda _model, version: (number_of(version), known)
 
 
 def manifests_of(
