@@ -221,6 +221,23 @@ def test_where_an_endpoint_runs_and_its_limits_stay_until_they_are_changed(platf
         deploy(backend="podman")
 
 
+def test_what_is_kept_free_for_replicas_stays_until_it_is_changed(platform: Container) -> None:
+    endpoints = replace(platform.endpoints, can_start=lambda _where: None)
+
+    def deploy(**given: object) -> tuple[str, float | None, float | None, int | None]:
+        view = endpoints.deploy("churn", DeployRequest("churn", "1", **given), ME)  # type: ignore[arg-type]
+        return view.backend, view.cpus, view.cpu_request, view.memory_request_bytes
+
+    with pytest.raises(InvalidArgument, match="several machines has requests"):
+        deploy(backend="docker", cpu_request=1.0)
+    asked = {"cpus": 2.0, "cpu_request": 0.5, "memory_request_bytes": 64 << 20}
+    assert deploy(backend="kubernetes", **asked) == ("kubernetes", 2.0, 0.5, 64 << 20)
+    assert deploy(cpu_request=0.0) == ("kubernetes", 2.0, None, 64 << 20)
+    with pytest.raises(InvalidArgument, match="more than cpus"):
+        deploy(cpu_request=4.0)
+    assert deploy(backend="docker") == ("docker", 2.0, None, None)
+
+
 def test_limits_wait_while_the_platform_runs_processes(platform: Container) -> None:
     endpoints = replace(platform.endpoints, can_start=lambda _where: None, placement=Placement("docker", cpus=2.0))
     view = endpoints.deploy("churn", DeployRequest("churn", "1", memory_bytes=64 << 20), ME)
