@@ -110,8 +110,9 @@ class Walk:
         return str(answer.json()["model_version"])
 
     def _running(self) -> set[str]:
-        """Ids of the replicas that have not failed."""
-        return {one["replica"] for one in self.platform.done("logs", self.endpoint) if not one.get("failed")}
+        """Ids of the replicas of versions with traffic that have not failed."""
+        routed, logs = self.platform.endpoint(self.endpoint)["traffic"], self.platform.done("logs", self.endpoint)
+        return {one["replica"] for one in logs["logs"] if one["version"] in routed and not one.get("failed")}
 
     def _ready(self) -> int:
         """Of versions with traffic: one that had some before is kept for a while."""
