@@ -78,6 +78,7 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
             platform.stop()
 
 
+@pytest.mark.slow
 def test_an_endpoint_on_cloud_run_follows_its_load_there_and_answers_through_its_fronts(ground: Ground) -> None:
     platform, fake = ground.platform, ground.google.fake
     platform.done("deploy", ground.register("1"))
@@ -104,6 +105,10 @@ def test_an_endpoint_on_cloud_run_follows_its_load_there_and_answers_through_its
     until(lambda: len(fake.service("tidegate-churn")["traffic"]) == 1, what="one revision")
     assert platform.predict("churn", list(ROW)).status_code == 200
 
+    platform.done("scale", "churn", "--replicas", "2")
+    until(lambda: scaling() == {"minInstanceCount": 2, "maxInstanceCount": 2}, what="two instances, fixed")
+    until(lambda: not fake.service("tidegate-churn")["reconciling"], what="the tag on them")
+
     tag = next(at for at in fake.doors if at.endswith(fake.service("tidegate-churn")["traffic"][0]["tag"]))
     fake.doors[tag].turn_away = 3
     answer = platform.ask("/predict/churn", {"features": list(ROW)}, headers={"X-Tidegate-Timeout-Ms": "20000"})
@@ -117,6 +122,7 @@ def test_an_endpoint_on_cloud_run_follows_its_load_there_and_answers_through_its
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_the_whole_walk_without_a_failed_request(ground: Ground) -> None:
     versions = [ground.register(version) for version in ("1", "2")]
     walk = PushedWalk(ground.platform, "cloudrun", "churn", versions, ROW, ground.left, pooled=True)

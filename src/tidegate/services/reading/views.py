@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from tidegate.core.endpoints.effective import AutomatedWeights, Effective, Share, shares_of
 from tidegate.core.endpoints.serving import settings_of
 from tidegate.core.endpoints.shadow import is_live, replicas_for
+from tidegate.core.engines.capabilities import POOLED
 from tidegate.core.engines.placement import Placement, placed
 from tidegate.core.scaling.policy import Scaling
 from tidegate.store import endpoints as endpoint_rows
@@ -229,7 +230,7 @@ def _variants(row: EndpointRow, now: Effective, parts: EndpointParts, placement:
     others = known.keys() - {version for _, version in shown}
     views = [
         replace(
-            _of_version(row, version, known.get(version), _wanted(row, now, version), replicas),
+            _of_version(row, version, known.get(version), _wanted(row, now, version, placement), replicas),
             name=name,
             weight=routed.get((name, version), 0.0),
             target_weight=target.get((name, version), 0.0),
@@ -240,7 +241,10 @@ def _variants(row: EndpointRow, now: Effective, parts: EndpointParts, placement:
     return sorted(views, key=lambda view: (-view.weight, -view.target_weight, -int(view.version), view.name))
 
 
-def _wanted(row: EndpointRow, now: Effective, version: str) -> int:
+def _wanted(row: EndpointRow, now: Effective, version: str, placement: Placement) -> int:
+    """As many as are shown when all are there: a pool shows one."""
+    if placement.backend in POOLED:
+        return 1
     shadow = shadow_of(row)
     if shadow is None or version != shadow.version or is_live(version, row.routed, now.traffic):
         return now.wanted(version)
