@@ -69,6 +69,8 @@ def test_cuts_and_throttling_lose_nothing(cluster: FakeCluster, api: KubernetesA
             cluster.server.cut_connections()
         elif number % 4 == 2:
             cluster.network.throttled = 1
+        else:
+            cluster.store.forget()
         until(lambda name=f"one-{number:02}": made(api, name), 20, "a secret")  # type: ignore[misc]
     wanted = [f"one-{number:02}" for number in range(12)]
     until(lambda: clocked.shown() == wanted, 20, "all of them")

@@ -15,6 +15,7 @@ import pytest
 
 from support.wait import until
 from tidegate.adapters.kubernetes.api import KubernetesApi
+from tidegate.adapters.kubernetes.cache import Informer
 from tidegate.adapters.kubernetes.kinds import (
     AUTOSCALER,
     DEPLOYMENT,
@@ -258,6 +259,23 @@ def _told(api: KubernetesApi, uid: str) -> set[str]:
     return {one["reason"] for one in api.list(EVENT).items if one["involvedObject"].get("uid") == uid}
 
 
+def a_cache_follows_what_comes_and_goes(api: KubernetesApi, name: str) -> None:
+    cache = Informer(api, SECRET, f"app={name}", watch_s=2.0)
+    try:
+        assert cache.items() == []
+        for number in range(3):
+            api.apply(secret(f"{name}-{number}", app=name))
+        until(lambda: len(cache.items()) == 3, WITHIN_S, "three")
+        api.delete(SECRET, f"{name}-1")
+        api.patch(SECRET, f"{name}-2", {"metadata": {"labels": {"app": "else"}}})
+        until(lambda: [one["metadata"]["name"] for one in cache.items()] == [f"{name}-0"], WITHIN_S, "one")
+        heard = cache.heard_at
+        until(lambda: cache.heard_at > heard, WITHIN_S, "another watch")
+        assert [one["metadata"]["name"] for one in cache.items()] == [f"{name}-0"]
+    finally:
+        cache.stop()
+
+
 def rights_are_told(api: KubernetesApi, name: str) -> None:
     assert api.can("list", POD)
     assert api.can("get", POD, "log")
@@ -277,6 +295,7 @@ CASES: tuple[Callable[[KubernetesApi, str], None], ...] = (
     applying_the_same_twice_asks_for_nothing_new,
     every_kind_is_written_listed_and_deleted,
     a_pod_without_its_image_waits_and_says_why,
+    a_cache_follows_what_comes_and_goes,
     rights_are_told,
 )
 

@@ -26,6 +26,7 @@ from support.kubernetes.rest import Rest
 from support.kubernetes.store import Object, stamp
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
+REVISION = "deployment.kubernetes.io/revision"
 RETRY_S = 0.2
 """After a pod was refused, its making is tried again this much later."""
 
@@ -92,6 +93,8 @@ class Controllers:
 
     def _deployment(self, one: Object) -> None:
         meta, spec = one["metadata"], one["spec"]
+        if REVISION not in meta.get("annotations", {}):  # which changes the object right after it was made
+            self._store.update(DEPLOYMENTS, meta["namespace"], meta["name"], _revised)
         name = f"{meta['name']}-{_hash(spec['template'])}"
         where, found = meta["namespace"], self._store.get("replicasets", meta["namespace"], name)
         if found is None:
@@ -104,7 +107,7 @@ class Controllers:
                 "metadata": {
                     "name": name,
                     "labels": labels,
-                    "annotations": {"deployment.kubernetes.io/revision": "1"},
+                    "annotations": {REVISION: "1"},
                     "ownerReferences": [_owner(one)],
                 },
                 "spec": {
@@ -142,6 +145,7 @@ class Controllers:
             conditions = [_condition("ReplicaFailure", "True", "FailedCreate", refused)] if refused else []
             ready = sum(map(_is_ready, active))
             status = {"replicas": len(active), "readyReplicas": ready, "availableReplicas": ready}
+            status["terminatingReplicas"] = len(pods) - len(active)
             it["status"] = {
                 **status,
                 "fullyLabeledReplicas": len(active),
@@ -209,6 +213,7 @@ class Controllers:
                 "observedGeneration": meta["generation"],
                 **{name: count for name, count in counts.items() if count},
                 **({"unavailableReplicas": wanted - ready} if wanted > ready else {}),
+                "terminatingReplicas": sum(it["status"].get("terminatingReplicas", 0) for it in sets),
                 **_kept_times(it, conditions),
             }
 
@@ -279,6 +284,12 @@ class Controllers:
             }
 
         self._store.update(BUDGETS, meta["namespace"], meta["name"], told)
+
+
+def _revised(one: Object) -> None:
+    before = copy.deepcopy(one)
+    one["metadata"].setdefault("annotations", {})[REVISION] = "1"
+    fields.updated(DEPLOYMENTS, before, one, "kube-controller-manager")
 
 
 def _leaving_order(pod: Object) -> tuple[Any, ...]:

@@ -37,6 +37,9 @@ def fill(served: Served, one: Object) -> None:
         _pod(spec)
     elif served is SERVICES:
         _defaults(spec, type="ClusterIP", sessionAffinity="None", internalTrafficPolicy="Cluster")
+        _defaults(spec, ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
+        if spec.get("clusterIP"):
+            _defaults(spec, clusterIPs=[spec["clusterIP"]])
         for port in spec.get("ports", ()):
             _defaults(port, protocol="TCP", targetPort=port["port"])
     elif served is SECRETS:

@@ -59,6 +59,11 @@ class Prober:
     def __post_init__(self) -> None:
         self._next_at = time.monotonic() + self.probe.get("initialDelaySeconds", 0) / self.speed
 
+    @property
+    def word(self) -> str:
+        """As events call it."""
+        return self.kind.removesuffix("Probe").capitalize()
+
     def step(self, now: float) -> None:
         """Ask when it is time, in a thread: a slow answer holds up nothing else."""
         if now < self._next_at or (self._thread is not None and self._thread.is_alive()):

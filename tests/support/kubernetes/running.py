@@ -63,6 +63,7 @@ class Running:
     _pulls: int = 0
     _ends: int = 0
     _since: str = ""
+    _unwell: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -179,6 +180,10 @@ class Running:
         if self._kill_at is not None and now >= self._kill_at:
             self.stop(signal.SIGKILL, self.killed_as)
             self._kill_at = None
+        for prober in self.probers.values():
+            if prober.last and prober.last not in self._unwell:  # counted once: a real one counts each
+                self._unwell.add(prober.last)
+                self._record("Unhealthy", f"{prober.word} probe failed: {prober.last}")
         startup = self.probers.get("startupProbe")
         if startup is not None and not self.started:
             startup.step(now)
@@ -198,9 +203,7 @@ class Running:
         """A probe failed for good: the container is ended, and started anew."""
         if self._kill_at is None:
             self._kill_at = now + self.place.pod["spec"]["terminationGracePeriodSeconds"]
-            kind = prober.kind.removesuffix("Probe")
-            self._record("Unhealthy", f"{kind.capitalize()} probe failed: {prober.last}")
-            self._record("Killing", f"Container {self.name} failed {kind} probe, will be restarted")
+            self._record("Killing", f"Container {self.name} failed {prober.word.lower()} probe, will be restarted")
             self.stop(signal.SIGTERM)
 
     def _ended(self, now: float) -> None:

@@ -67,6 +67,11 @@ class Informer:
                 )
             return list(self._objects.values())
 
+    @property
+    def heard_at(self) -> float:
+        """When the cluster last said something, on the clock it was made with."""
+        return self._heard_at
+
     def stop(self) -> None:
         """End the thread; returns at once. It ends with the watch that is open, within a minute."""
         self._stopped.set()
