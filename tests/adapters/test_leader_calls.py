@@ -13,6 +13,7 @@ from support.wait import free_ports
 from tidegate.adapters.leader_calls import LeaderCalls
 from tidegate.errors import NotLeader
 from tidegate.wire.gateway_reports import WantedReport
+from tidegate.wire.load import LoadSeries, VersionSeries
 from tidegate.wire.scaling import Scale, ScaleDecision
 
 
@@ -77,6 +78,18 @@ def test_how_an_endpoint_scales_is_told_as_the_leader_decided(leader: Leader, ca
     leader.body = json.dumps({"endpoint": "churn", "replicas": 1, "scaling": None, "versions": [decided]}).encode()
     assert calls.scale(leader.url, "churn") == Scale("churn", 1, None, [ScaleDecision(**decided)])  # type: ignore[arg-type]
     assert leader.asked[0][:2] == ("GET", "/internal/v1/scale/churn")
+
+
+def test_how_busy_an_endpoint_is_is_told_as_gateways_told_the_leader(leader: Leader, calls: LeaderCalls) -> None:
+    leader.status = 200
+    series = {"requests_per_s": [1.0, None], "errors_per_s": [], "concurrency": [], "p95_s": []}
+    leader.body = json.dumps({"step_s": 5, "times": [5, 10], "versions": {"1": series}, "gateways_silent": 1}).encode()
+    found = calls.load(leader.url, "churn", 5.0)
+    assert found == LoadSeries(5.0, [5.0, 10.0], {"1": VersionSeries([1.0, None])}, 1)
+    assert leader.asked[0][:2] == ("GET", "/internal/v1/load/churn?step_s=5")
+    leader.body = b"{}"
+    with pytest.raises(NotLeader, match="another release"):
+        calls.load(leader.url, "churn", 5.0)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 
 from support.control import add_version, container_at, served
+from tidegate.wire.load import LoadSeries, VersionSeries
 from tidegate.wiring import Container
 
 
@@ -54,6 +58,20 @@ VERSION_LOAD = {
     "errors": 1,
     "durations": [0] * 17,
 }
+
+
+def test_a_standby_asks_the_leader_how_busy_an_endpoint_is(container: Container) -> None:
+    told = LoadSeries(5.0, [1.0], {"1": VersionSeries()})
+    leader: Any = SimpleNamespace(leader_elsewhere=lambda: SimpleNamespace(url="http://leader"))
+    asked: list[tuple[str, str, float]] = []
+
+    def of_leader(*what: Any) -> LoadSeries:
+        asked.append(what)
+        return told
+
+    standby = replace(container.endpoint_loads, leadership=leader, of_leader=of_leader)
+    assert standby.get("churn", ["1"], 5.0) is told
+    assert asked == [("http://leader", "churn", 5.0)]
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,7 @@ ROUTES: dict[Permission | None, set[str]] = {
     Permission.PACKAGE: {"GET /internal/v1/packages/{name}/{version}"},
     Permission.NODE: {
         "GET /internal/v1/id-token",
+        "GET /internal/v1/load/{name}",
         "GET /internal/v1/scale/{name}",
         "GET /internal/v1/snapshot",
         "POST /internal/v1/answered",

@@ -1,4 +1,5 @@
-"""What a control plane that stands by asks the one that leads, and waits for: wakes an endpoint, tells how it scales.
+"""What a control plane that stands by asks the one that leads, and waits for: wakes an endpoint, tells how it
+scales and how busy it is.
 
 Called by services, in threads of the API. What needs no answer is passed on by `leader_link`.
 """
@@ -15,6 +16,7 @@ import urllib3
 from tidegate.errors import NotLeader
 from tidegate.wire.decoding import decode_json
 from tidegate.wire.gateway_reports import WantedReport
+from tidegate.wire.load import LoadSeries
 from tidegate.wire.scaling import Scale
 
 TIMEOUT_S = 2.0
@@ -46,6 +48,14 @@ class LeaderCalls:
         body = self._call(url, "GET", f"scale/{quote(endpoint, safe='')}")
         try:
             return decode_json(body, Scale)
+        except msgspec.DecodeError as error:
+            raise _silent(url, f"what it answers is of another release ({error})") from error
+
+    def load(self, url: str, endpoint: str, step_s: float) -> LoadSeries:
+        """How busy the endpoint's versions were, as gateways told the leader."""
+        body = self._call(url, "GET", f"load/{quote(endpoint, safe='')}?step_s={step_s:g}")
+        try:
+            return decode_json(body, LoadSeries)
         except msgspec.DecodeError as error:
             raise _silent(url, f"what it answers is of another release ({error})") from error
 

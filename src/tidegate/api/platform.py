@@ -28,7 +28,7 @@ from tidegate.services.experiments.lifecycle import Experiments
 from tidegate.services.gateways.answered import Answered
 from tidegate.services.gateways.id_tokens import GatewayIdTokens
 from tidegate.services.gateways.load import LoadIntake
-from tidegate.services.gateways.load_series import LoadOverview
+from tidegate.services.gateways.load_series import EndpointLoads, LoadOverview
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.gateways.wanted import WantedIntake
 from tidegate.services.images.builds import Images
@@ -118,6 +118,8 @@ class ApiServices(Protocol):
     def wake_requests(self) -> WantedIntake: ...
     @property
     def load(self) -> LoadIntake: ...
+    @property
+    def endpoint_loads(self) -> EndpointLoads: ...
     @property
     def load_overview(self) -> LoadOverview: ...
     @property

@@ -53,7 +53,7 @@ from tidegate.services.gateways.answered import SILENT_S, Answered
 from tidegate.services.gateways.id_tokens import GatewayIdTokens
 from tidegate.services.gateways.listed import ListedGateways, OwnGateways, none_of_its_own
 from tidegate.services.gateways.load import GONE_S, Load, LoadIntake
-from tidegate.services.gateways.load_series import LoadOverview
+from tidegate.services.gateways.load_series import EndpointLoads, LoadOverview
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.gateways.wanted import WantedEndpoints, WantedIntake
 from tidegate.services.images.builds import Images
@@ -257,6 +257,7 @@ def build(
         audit=Audit(store, clock),
         load=load,
         load_overview=LoadOverview(samples),
+        endpoint_loads=EndpointLoads(samples, leadership, leader_calls.load, clock),
         wanted=(wanted := WantedEndpoints(clocks.monotonic, scaling_changed.set)),
         wake_requests=WantedIntake(wanted, leadership, leader_calls.report_wanted),
         leader_link=leader_link,

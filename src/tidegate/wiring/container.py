@@ -39,7 +39,7 @@ from tidegate.services.experiments.lifecycle import Experiments
 from tidegate.services.gateways.answered import Answered
 from tidegate.services.gateways.id_tokens import GatewayIdTokens
 from tidegate.services.gateways.load import LoadIntake
-from tidegate.services.gateways.load_series import LoadOverview
+from tidegate.services.gateways.load_series import EndpointLoads, LoadOverview
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.gateways.wanted import WantedEndpoints, WantedIntake
 from tidegate.services.images.builds import Images
@@ -117,6 +117,7 @@ class Container:
     audit: Audit
     load: LoadIntake
     load_overview: LoadOverview
+    endpoint_loads: EndpointLoads
     wanted: WantedEndpoints
     wake_requests: WantedIntake
     leader_link: LeaderLink

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from tidegate.api.failures import answers
 from tidegate.api.paging import ROWS, Cursor, Limit
 from tidegate.api.permissions import needs
-from tidegate.api.platform import LeaderOnly, PlatformOf, Who
+from tidegate.api.platform import PlatformOf, Who
 from tidegate.api.routes.audit import ID_MAX
 from tidegate.core.access import Permission
 from tidegate.services.endpoints.intent import HISTORY_PAGE
 from tidegate.services.endpoints.lifecycle import Endpoints
-from tidegate.services.gateways.load_series import STEP_S, STEP_S_MAX, STEP_S_MIN, load_series
+from tidegate.services.gateways.load_series import STEP_S, STEP_S_MAX, STEP_S_MIN
 from tidegate.wire import rest
 from tidegate.wire.load import LoadSeries
 from tidegate.wire.performance import Performance
@@ -176,15 +176,18 @@ def get_performance(
     return platform.performance.of(name, since_s)
 
 
-@router.get("/{name}/load", responses=answers(404, 422, 503), dependencies=[needs(Permission.READ), LeaderOnly])
+@router.get("/{name}/load", responses=answers(404, 422, 503), dependencies=[needs(Permission.READ)])
 def get_load(
     platform: PlatformOf,
     name: str,
     step_s: Annotated[float, Query(ge=STEP_S_MIN, le=STEP_S_MAX, allow_inf_nan=False)] = STEP_S,
 ) -> LoadSeries:
-    """How busy each version was over the last five minutes, a point every `step_s` seconds, as gateways told it."""
+    """How busy each version was over the last five minutes, a point every `step_s` seconds, as gateways told it.
+
+    They tell the leader, who is asked by a control plane that stands by.
+    """
     versions = [variant.version for variant in platform.endpoints.get(name).variants]
-    return load_series(platform.load.load, name, [*versions, ""], step_s, platform.clock())
+    return platform.endpoint_loads.get(name, [*versions, ""], step_s)
 
 
 @router.get("/{name}/logs", responses=answers(404, 422), dependencies=[needs(Permission.READ)])

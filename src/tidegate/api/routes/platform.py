@@ -19,10 +19,11 @@ from tidegate.api.sessions import CODE_LIVES_S, Sessions, set_cookie
 from tidegate.clock import monotonic
 from tidegate.core.access import Permission
 from tidegate.errors import Unauthenticated
+from tidegate.services.gateways.load_series import STEP_S, STEP_S_MAX, STEP_S_MIN
 from tidegate.wire import rest
 from tidegate.wire.gateway_reports import LossReport, WantedReport
 from tidegate.wire.identity import IdToken
-from tidegate.wire.load import LoadReport
+from tidegate.wire.load import LoadReport, LoadSeries
 from tidegate.wire.parts import AnsweredReport
 
 log = logging.getLogger(__name__)
@@ -197,6 +198,22 @@ def report_wanted(platform: PlatformOf, report: WantedReport) -> Response:
 def get_decided_scale(platform: PlatformOf, name: str) -> rest.Scale:
     """How many replicas there shall be and why, for a control plane that stands by. Only the leader knows."""
     return platform.scales.get(name)
+
+
+@router.get(
+    "/internal/v1/load/{name}",
+    tags=["internal"],
+    responses=answers(404, 422, 503),
+    dependencies=[needs(Permission.NODE), LeaderOnly],
+)
+def get_reported_load(
+    platform: PlatformOf,
+    name: str,
+    step_s: Annotated[float, Query(ge=STEP_S_MIN, le=STEP_S_MAX, allow_inf_nan=False)] = STEP_S,
+) -> LoadSeries:
+    """How busy an endpoint's versions were, for a control plane that stands by. Only the leader knows."""
+    versions = [variant.version for variant in platform.endpoints.get(name).variants]
+    return platform.endpoint_loads.get(name, [*versions, ""], step_s)
 
 
 @router.post(

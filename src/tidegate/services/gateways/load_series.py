@@ -7,18 +7,41 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from tidegate.clock import Clock
 from tidegate.core.scaling import load as core
 from tidegate.errors import InvalidArgument
 from tidegate.services.gateways.load import KEPT_S, Busy, KeptReport, KeptReports, Load, Place
+from tidegate.services.leadership import Leadership
 from tidegate.wire.load import DURATION_BUCKETS_S, EndpointsLoad, LoadSeries, VersionSeries
 
 STEP_S, STEP_S_MIN, STEP_S_MAX = 5.0, 2.0, 60.0
 OVERVIEW_STEP_S, OVERVIEWS_KEPT_MAX = 10.0, 32
 """Gateways report once a second, so two seconds always have a report."""
+
+
+@dataclass(frozen=True)
+class EndpointLoads:
+    """How busy one endpoint was, for whoever asks whichever control plane: gateways report to the leader alone.
+
+    A standby asks it, with `of_leader` (its URL, the endpoint, `step_s`), which raises `NotLeader`.
+    """
+
+    load: Load
+    leadership: Leadership
+    of_leader: Callable[[str, str, float], LoadSeries]
+    clock: Clock
+
+    def get(self, endpoint: str, versions: Sequence[str], step_s: float) -> LoadSeries:
+        """Raises `InvalidArgument`, and `NotLeader` where nobody leads, or who does cannot be asked."""
+        leader = self.leadership.leader_elsewhere()
+        if leader is not None:
+            return self.of_leader(leader.url, endpoint, step_s)
+        self.leadership.must_lead()
+        return load_series(self.load, endpoint, versions, step_s, self.clock())
 
 
 def load_series(load: Load, endpoint: str, versions: Sequence[str], step_s: float, now: float) -> LoadSeries:
