@@ -58,3 +58,21 @@ def test_a_model_is_deployed_split_switched_scaled_and_deleted_on_kubernetes(
     folders = [str(_version(tmp_path / name, name)) for name in ("sum", "mean")]
     walk = Walk(platform, "kubernetes", "churn", folders, [1.0, 2.0], lambda: _left(cluster))
     walk.all()
+
+
+@pytest.mark.slow
+def test_what_cannot_be_deployed_is_refused_with_what_to_do(
+    platform: Platform, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    platform.done("register", str(_version(tmp_path / "sum", "sum")), "--name", "churn", "--allow-pickle")
+    long = platform.failed("deploy", "churn:1", "--endpoint", "e" * 60)["error"]
+    assert "63 are allowed. Give it a name of up to" in long
+    cluster.images.clear()
+    missing = platform.failed("deploy", "churn:1")["error"]
+    assert f"cannot pull the image {RUNTIME}" in missing
+    assert "TIDEGATE_IMAGE_REGISTRY" in missing
+    cluster.policies.rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}]
+    platform.stop()
+    platform.start()
+    denied = platform.failed("deploy", "churn:1", "--endpoint", "other")["error"]
+    assert '{apiGroups: ["apps"], resources: ["deployments"], verbs: ["create", "patch", "delete"]}' in denied

@@ -183,7 +183,14 @@ def test_five_failed_starts_in_a_row_are_the_last() -> None:
 
 @pytest.mark.parametrize(
     ("code", "last"),
-    [("missing_library", True), ("model_load_failed", False), ("artifact_damaged", False), ("other", False)],
+    [
+        ("missing_library", True),
+        ("invalid_argument", True),
+        ("model_load_failed", False),
+        ("artifact_damaged", False),
+        ("image_pull_failed", False),
+        ("other", False),
+    ],
 )
 def test_a_failure_that_will_not_mend_is_not_tried_again(code: str, last: bool) -> None:
     line = f'tidegate-error: {{"code": "{code}", "error": "it needs the library torch"}}'

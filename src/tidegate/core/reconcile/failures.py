@@ -28,6 +28,9 @@ FAILED_STARTS_MAX_BY_CODE = {
     "image_build_failed": 2,
     "wheel_missing": 2,
     "missing_extra": 1,
+    "invalid_argument": 1,  # an engine's word: a name too long, what it cannot scale by
+    "engine_refused": 2,
+    "image_pull_failed": 3,  # a registry may be away for a while
 }
 """Failures that another try will not mend; a load may also run out of memory, so it gets a second one."""
 
