@@ -276,11 +276,11 @@ def test_a_push_goes_to_the_registry_of_the_platform_and_manifests_name_its_dige
         there = httpx.get(f"http://{registry}/v2/team/forest/manifests/1", headers=accept)
         assert pushed["pushed_as"] == f"{registry}/team/forest@{there.headers['docker-content-digest']}"
         engine.docker("pull", pushed["pushed_as"])
-    builder.done("deploy", "forest:1", "--name", "wood", "--no-wait")
+    builder.done("deploy", "forest:1", "--no-wait")
     builder.done("build", "forest:1")
     assert builder.api("GET", "/api/v1/models/forest/versions/1/image").json()["pushed"] is False
     for form in ("kubernetes", "cloudrun"):
-        answer = builder.api("GET", f"/api/v1/export?endpoint=wood&format={form}").json()
+        answer = builder.api("GET", f"/api/v1/export?endpoint=forest&format={form}").json()
         found = answer["documents"][0]["spec"]["template"]["spec"]["containers"][0]["image"]
         assert (found == pushed["pushed_as"]) == (form == "kubernetes" or machine == "linux/amd64")
 
