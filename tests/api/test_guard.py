@@ -172,6 +172,11 @@ def test_the_bound_host_is_answered_and_a_wildcard_allows_no_name() -> None:
     assert allowed_hosts("0.0.0.0", "") == {"localhost", "127.0.0.1", "::1"}
 
 
+def test_the_name_by_which_replicas_elsewhere_know_it_is_answered() -> None:
+    inside = "http://tidegate-control.models:8800"
+    assert allowed_hosts("0.0.0.0", "", inside) - allowed_hosts("0.0.0.0", "") == {"tidegate-control.models"}
+
+
 def test_a_request_without_a_host_is_refused(api: httpx.Client) -> None:
     connection = http.client.HTTPConnection(str(api.base_url.host), api.base_url.port)
     connection.putrequest("GET", "/health", skip_host=True)

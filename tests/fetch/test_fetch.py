@@ -299,3 +299,11 @@ def test_a_framework_that_the_runtime_lacks_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(fit.DISTRIBUTION, "torch", "no-such-distribution")
     with pytest.raises(MissingLibrary, match=r"no-such-distribution.*--push"):
         fit.check_fits(manifest_of(framework="torch"))
+
+
+def test_the_command_imports_no_more_than_a_replica_does() -> None:
+    """Its container starts before the replica does, with as little memory."""
+    asked = "import sys, tidegate.fetch.__main__; print(*{name.partition('.')[0] for name in sys.modules})"
+    ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60, check=True)
+    heavy = {"pyarrow", "duckdb", "scipy", "sqlalchemy", "mlflow", "fastapi", "uvicorn", "pandas", "sklearn", "numpy"}
+    assert heavy & set(ran.stdout.split()) == set()
