@@ -94,6 +94,7 @@ def left(aws: FakeAws) -> list[str]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_the_main_job_on_ecs(platform: Platform, aws: FakeAws, versions: list[str]) -> None:
     walk = Walk(platform, "ecs", ENDPOINT, versions, ROW, lambda: left(aws))
     traffic = walk.all(requests_min=5000)
