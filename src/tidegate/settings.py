@@ -256,7 +256,9 @@ class Settings(CloudSettings):
         (0, 86_400),
     )
     backend: str = _setting(
-        "local", "TIDEGATE_BACKEND", "Where replicas run: local (processes of this machine) or docker (containers)."
+        "local",
+        "TIDEGATE_BACKEND",
+        "Where replicas run: local (processes of this machine), docker (its containers), kubernetes, ecs or cloudrun.",
     )
     docker_cpus: float = _setting(
         0.0,

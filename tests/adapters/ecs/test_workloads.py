@@ -244,6 +244,18 @@ def test_a_service_that_somebody_deleted_is_made_again(engine: Make, spec: Workl
     ready(made, spec, 1)
 
 
+def test_what_was_made_for_a_service_that_somebody_deleted_goes_too(
+    engine: Make, spec: WorkloadSpec, aws: FakeAws
+) -> None:
+    made = engine()
+    made.apply(spec)
+    name = service(aws, spec).name
+    made._client.call("ecs", "delete_service", cluster="tidegate-tests", service=name, force=True)
+    until(lambda: aws.cluster.services[name].status == "INACTIVE", what="its end")
+    made.delete(spec.key, 7)
+    assert {one.status for one in aws.cluster.definitions[name]} == {"DELETE_IN_PROGRESS"}
+
+
 def test_what_ecs_does_not_do_is_refused(engine: Make, spec: WorkloadSpec) -> None:
     made = engine()
     with pytest.raises(InvalidArgument, match="--autoscaler tidegate"):

@@ -171,7 +171,19 @@ class Services:
             log.debug("task %s is not stopped: %s", task, refusal)
 
     def delete(self, name: str) -> None:
-        """Delete the service with its tasks, its task definitions and its key. What is gone is no error."""
+        """Delete the service with its tasks, its task definitions and its key. What is gone is no error.
+
+        The service goes last, so that it is found again, and all of this done again, if that ends half-way.
+        """
+        self.delete_rest(name)
+        try:
+            self._client.call("ecs", "delete_service", cluster=self._settings.ecs_cluster, service=name, force=True)
+        except AwsRefusal as refusal:
+            if refusal.code not in _GONE:
+                raise refused(refusal, "delete the service") from refusal
+
+    def delete_rest(self, name: str) -> None:
+        """Delete what was made for a service, which may be gone by itself."""
         self._delete_definitions(name)
         parameter = self._parameter(name)
         if parameter is not None:
@@ -179,11 +191,6 @@ class Services:
                 self._client.call("ssm", "delete_parameter", Name=parameter)
             except AwsRefusal as refusal:
                 log.debug("parameter %s is not deleted: %s", parameter, refusal)
-        try:
-            self._client.call("ecs", "delete_service", cluster=self._settings.ecs_cluster, service=name, force=True)
-        except AwsRefusal as refusal:
-            if refusal.code not in _GONE:
-                raise refused(refusal, "delete the service") from refusal
 
     def _delete_definitions(self, family: str) -> None:
         """ECS deletes them once no task has them any more."""

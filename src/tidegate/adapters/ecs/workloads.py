@@ -119,7 +119,10 @@ class EcsWorkloads:
         """See the port."""
         name = d.workload_name(self._platform, key)
         found = self._services.find(name)
-        if found is None or found.get("status") != ACTIVE:
+        if found is None:
+            self._services.delete_rest(name)
+            return
+        if found.get("status") != ACTIVE:
             return
         self._fence(found, key, token)
         self._protected.pop(name, None)
