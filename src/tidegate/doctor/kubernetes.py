@@ -17,7 +17,7 @@ def cluster(facts: DoctorFacts) -> Verdict:
         return FindingState.OFF, "not used (--backend kubernetes runs replicas there; KUBECONFIG_PATH names a cluster)"
     from tidegate.adapters.kubernetes.api import connect, version_pair
     from tidegate.adapters.kubernetes.kinds import OLDEST_SERVER
-    from tidegate.adapters.kubernetes.rights import RIGHTS, check_rights
+    from tidegate.adapters.kubernetes.rights import check_rights
 
     api = connect(settings.kubeconfig_path, settings.namespace, facts.env)
     version = api.version()
@@ -28,4 +28,4 @@ def cluster(facts: DoctorFacts) -> Verdict:
     api.check_namespace()
     check_rights(api)
     where = f"Kubernetes {version} at {api.where}"
-    return FindingState.OK, f"{where} answers, namespace {api.namespace!r}, all {len(RIGHTS)} rights that are needed"
+    return FindingState.OK, f"{where} answers, namespace {api.namespace!r}, all rights that are needed"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import socket
+import socketserver
 import ssl
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +165,59 @@ def test_what_is_wrong_with_a_certificate_is_said(cluster: FakeCluster, tmp_path
         text.replace(f'"certificate-authority": "{cluster.authority.ca_file}"', '"insecure-skip-tls-verify": true')
     )
     assert connect(config, None, {}).version() == "v1.36.2"
+
+
+@contextmanager
+def proxy() -> Iterator[tuple[str, list[str]]]:
+    """One that connects to whatever it is asked for (CONNECT), and what it was asked for."""
+    asked: list[str] = []
+
+    class Connects(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.rfile.readline().decode().strip())
+            while line := self.rfile.readline().decode().strip():
+                asked[-1] += f" {line}"
+            host, _, port = asked[-1].split()[1].rpartition(":")
+            with socket.create_connection((host, int(port))) as there:
+                self.wfile.write(b"HTTP/1.1 200 connected\r\n\r\n")
+                back = threading.Thread(target=_pump, args=(there, self.connection), daemon=True)
+                back.start()
+                _pump(self.connection, there)
+                back.join(5)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Connects) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+
+
+def _pump(source: socket.socket, to: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            to.sendall(data)
+    with suppress(OSError):
+        to.shutdown(socket.SHUT_WR)
+
+
+def test_a_proxy_is_gone_through_and_the_servers_certificate_checked_behind_it(cluster: FakeCluster) -> None:
+    config = cluster.kubeconfig()
+    with proxy() as (url, asked):
+        named = url.replace("http://", "http://me:hush@")
+        config.write_text(config.read_text().replace('"server"', f'"proxy-url": "{named}", "server"'))
+        api = connect(config, None, {})
+        assert api.version() == "v1.36.2"
+        assert base64.b64encode(b"me:hush").decode() in asked[0]
+        assert [line.split()[:2] for line in asked] == [["CONNECT", f"127.0.0.1:{cluster.server.port}"]]
+        assert {event.type for event in api.watch(POD, "", api.list(POD).resource_version, 1)} == {"BOOKMARK"}
+        api._transport.close()
+    with pytest.raises(
+        EngineUnavailable, match=r"does not answer \(connection refused\).*through the proxy 127"
+    ) as caught:
+        connect(config, None, {}).version()
+    assert "hush" not in caught.value.message
 
 
 def test_an_address_where_nothing_or_something_else_answers(cluster: FakeCluster) -> None:

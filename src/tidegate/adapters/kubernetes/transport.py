@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import sleep
 from typing import Any, NoReturn
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import urllib3
 from urllib3.connection import HTTPConnection
@@ -248,7 +248,9 @@ def _connected(access: Access, shown: Credential) -> urllib3.PoolManager:
         elif access.server_name is not None:
             options |= {"server_hostname": access.server_name, "assert_hostname": access.server_name}
     if access.proxy is not None:
-        return urllib3.ProxyManager(access.proxy, **options)
+        by = urlsplit(access.proxy)
+        login = f"{unquote(by.username)}:{unquote(by.password or '')}" if by.username else None
+        return urllib3.ProxyManager(access.proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=login), **options)
     return urllib3.PoolManager(**options)
 
 
@@ -304,9 +306,11 @@ def unreachable(access: Access, error: Exception) -> EngineUnavailable:
         return EngineDenied(f"{_certificate(access, fault)} (from {access.where})", address=access.server)
     told = str(error)
     why = next((short for words, short in _REASONS if words in told), told[-200:])
+    by = urlsplit(access.proxy or "")
+    through = f" through the proxy {by.hostname}:{by.port}" if access.proxy else ""
     return EngineUnavailable(
         f"the Kubernetes cluster at {access.server} does not answer ({why}): see that it runs and can be reached from "
-        f"here (its address is from {access.where})",
+        f"here{through} (its address is from {access.where})",
         address=access.server,
     )
 
