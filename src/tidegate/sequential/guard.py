@@ -113,6 +113,9 @@ def is_passed(
     if stable.rate is None or canary.rate is None:
         return False
     difference, ratio = (bound.value, 1.0) if bound.absolute else (0.0, 1.0 + bound.value)
+    sides = [(stable, canary)] if keys is None else [(stable, canary), keys]
+    if all((b.rate or 0.0) - ratio * (a.rate or 0.0) <= difference for a, b in sides):
+        return False  # the rates seen keep the bound, so that no evidence is above 1
     log_e = log_two_samples(_table(stable, canary), difference, 1, ratio)
     if keys is not None:
         log_e = float(np.logaddexp(log_e, log_two_samples(_table(*keys), difference, 1, ratio))) - math.log(2)

@@ -1,12 +1,11 @@
 """Endpoints as documents: all or none, the same again changes nothing, and what is exported makes the same again."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.control import ME, NewDatabase, add_version, container_at
+from support.control import ME
+from support.documents import apply, words
 from tidegate.core.endpoints.effective import AutomatedWeights, Share, Split
 from tidegate.errors import AutomationRunning, Conflict, InvalidArgument, UnknownVersion
 from tidegate.services.alerting.rules import stored_rules
@@ -15,9 +14,9 @@ from tidegate.store.endpoints import get_endpoint
 from tidegate.store.history import Entry
 from tidegate.wire.alerts import AlertRule, AlertRulesRequest
 from tidegate.wire.capture import CaptureSettingsRequest
-from tidegate.wire.declared import AppliedDocument, ApplyRequest
+from tidegate.wire.declared import ApplyRequest
 from tidegate.wire.monitoring import MonitorRequest
-from tidegate.wire.rest import DeployRequest, RollbackRequest, ScaleRequest, TrafficRequest
+from tidegate.wire.rest import DeployRequest, ScaleRequest, TrafficRequest
 from tidegate.wiring import Container
 
 WEBHOOK = "webhook=https://ci.example/hooks/secret-of-ours"
@@ -33,25 +32,8 @@ WHOLE: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def platform(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
-    container = container_at(tmp_path / "data", database_url=new_database())
-    add_version(container, "churn", "1", label="v1")
-    add_version(container, "churn", "2", label="v2")
-    yield container
-    container.close()
-
-
-def _apply(platform: Container, *documents: dict[str, Any], **options: bool) -> list[AppliedDocument]:
-    return platform.documents.apply(ApplyRequest([*documents], **options), ME).documents
-
-
-def _words(one: AppliedDocument) -> dict[str, tuple[str | None, str | None]]:
-    return {change.path: (change.before, change.after) for change in one.changes}
-
-
 def test_a_document_makes_an_endpoint_with_all_that_it_says(platform: Container) -> None:
-    (done,) = _apply(platform, WHOLE)
+    (done,) = apply(platform, WHOLE)
     assert done.outcome == "created"
     assert platform.spec_changed.is_set()
     now = platform.endpoints.get("churn")
@@ -66,28 +48,28 @@ def test_a_document_makes_an_endpoint_with_all_that_it_says(platform: Container)
     assert rules["errors"].for_s == 900
     assert rules["performance_drift"].actions == ["rollback", "webhook=https://ci.example/…"]
     assert [entry.action for entry in platform.endpoints.history("churn")] == ["apply"]
-    assert _words(done)["traffic"] == (None, "1=90 2=10")
-    assert _words(done)["monitor.every"] == ("5m", "1m")
-    assert "monitor.on" not in _words(done)
+    assert words(done)["traffic"] == (None, "1=90 2=10")
+    assert words(done)["monitor.every"] == ("5m", "1m")
+    assert "monitor.on" not in words(done)
 
 
 def test_the_same_document_again_changes_nothing(platform: Container) -> None:
-    _apply(platform, WHOLE)
+    apply(platform, WHOLE)
     before, audited = platform.endpoints.get("churn"), platform.audit.page(100).entries
-    (done,) = _apply(platform, WHOLE)
+    (done,) = apply(platform, WHOLE)
     assert (done.outcome, done.changes) == ("unchanged", [])
     assert platform.endpoints.get("churn") == before
     assert platform.audit.page(100).entries == audited
 
 
 def test_what_is_exported_changes_nothing_when_it_is_applied(platform: Container) -> None:
-    _apply(platform, WHOLE, {"endpoint": "plain", "model": "churn", "version": 2, "replicas": 3})
+    apply(platform, WHOLE, {"endpoint": "plain", "model": "churn", "version": 2, "replicas": 3})
     exported = platform.documents.export().documents
     assert [one["endpoint"] for one in exported] == ["churn", "plain"]
     assert exported[1] == {"endpoint": "plain", "model": "churn", "version": "2", "replicas": 3}
     assert exported[0]["monitor"] == WHOLE["monitor"]
     assert "secret" not in str(exported)
-    assert [one.outcome for one in _apply(platform, *exported)] == ["unchanged", "unchanged"]
+    assert [one.outcome for one in apply(platform, *exported)] == ["unchanged", "unchanged"]
     with platform.store.reading() as tx:
         (_, webhook) = stored_rules(tx, "churn")["performance_drift"].actions
     assert webhook.key == WEBHOOK
@@ -96,16 +78,16 @@ def test_what_is_exported_changes_nothing_when_it_is_applied(platform: Container
 def test_addresses_of_one_host_are_told_apart_by_their_rule(platform: Container) -> None:
     first, second, third = (f"webhook=https://ci.example/hooks/{name}" for name in ("first", "second", "third"))
     start = {"endpoint": "churn", "model": "churn", "version": "1"}
-    _apply(platform, {**start, "alerts": {"errors": {"actions": [first, second]}, "latency": {"actions": [third]}}})
+    apply(platform, {**start, "alerts": {"errors": {"actions": [first, second]}, "latency": {"actions": [third]}}})
     (exported,) = platform.documents.export("churn").documents
-    (done,) = _apply(platform, exported)
+    (done,) = apply(platform, exported)
     assert done.outcome == "unchanged"
     with platform.store.reading() as tx:
         rules = stored_rules(tx, "churn")
     assert [[one.key for one in rules[name].actions] for name in ("errors", "latency")] == [[first, second], [third]]
     shown = "webhook=https://ci.example/…"
     with pytest.raises(InvalidArgument, match="may be one of 3 addresses"):
-        _apply(platform, {**start, "alerts": {"traffic": {"actions": [shown]}}})
+        apply(platform, {**start, "alerts": {"traffic": {"actions": [shown]}}})
 
 
 def test_what_people_set_otherwise_is_in_the_document_and_goes_with_a_section_that_is_whole(
@@ -128,8 +110,8 @@ def test_what_people_set_otherwise_is_in_the_document_and_goes_with_a_section_th
     }
     shorter = exported | {"monitor": {}, "alerts": {"data_drift": {"threshold": 0.1}}}
     del shorter["capture"]
-    (done,) = _apply(platform, shorter)
-    assert _words(done) == {
+    (done,) = apply(platform, shorter)
+    assert words(done) == {
         "monitor.on": ("no", "yes"),
         "monitor.block": ("1m", "unset"),
         "alerts.prediction_drift.threshold": ("0.1", "unset"),
@@ -145,7 +127,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(platform: Container) -> Non
     assert platform.endpoints.shown.all() == []
     assert platform.audit.page(100).entries == audited
     assert not platform.spec_changed.is_set()
-    assert _apply(platform, WHOLE) == answer.documents
+    assert apply(platform, WHOLE) == answer.documents
 
 
 def test_all_documents_are_applied_or_none(platform: Container) -> None:
@@ -153,7 +135,7 @@ def test_all_documents_are_applied_or_none(platform: Container) -> None:
     bad = {"endpoint": "b", "model": "churn", "version": "1", "monitor": {"timezone": "Nowhere/Here"}}
     audited = platform.audit.page(100).entries
     with pytest.raises(InvalidArgument, match=r"document 2 \(b\): monitor.timezone: there is no time zone") as raised:
-        _apply(platform, good, bad)
+        apply(platform, good, bad)
     assert raised.value.details == {"field": "monitor.timezone", "document": 1}
     assert platform.endpoints.shown.all() == []
     assert platform.audit.page(100).entries == audited
@@ -190,14 +172,14 @@ WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
 
 def test_what_is_wrong_is_refused_by_its_path_and_nothing_changed(platform: Container) -> None:
     start = {"endpoint": "churn", "model": "churn", "version": "1"}
-    _apply(platform, start)
+    apply(platform, start)
     before = platform.documents.export().documents
     for change, path, said in WRONG:
         wrong = {**start, **change}
         if "traffic" in change and "version" not in change:
             del wrong["version"]
         with pytest.raises((InvalidArgument, Conflict)) as raised:
-            _apply(platform, wrong)
+            apply(platform, wrong)
         assert said in raised.value.message, change
         if isinstance(raised.value, InvalidArgument):
             assert raised.value.details["field"] == path, change
@@ -207,13 +189,13 @@ def test_what_is_wrong_is_refused_by_its_path_and_nothing_changed(platform: Cont
 def test_a_new_endpoint_says_what_it_serves(platform: Container) -> None:
     for missing, said in (({"version": "1"}, "say with 'model'"), ({"model": "churn"}, "which version answers")):
         with pytest.raises(InvalidArgument, match=said):
-            _apply(platform, {"endpoint": "new", **missing})
+            apply(platform, {"endpoint": "new", **missing})
     with pytest.raises(UnknownVersion, match="has no version '9'"):
-        _apply(platform, {"endpoint": "new", "model": "churn", "version": 9})
+        apply(platform, {"endpoint": "new", "model": "churn", "version": 9})
     with pytest.raises(InvalidArgument, match="another document is of this endpoint"):
-        _apply(platform, *[{"endpoint": "new", "model": "churn", "version": 1}] * 2)
+        apply(platform, *[{"endpoint": "new", "model": "churn", "version": 1}] * 2)
     with pytest.raises(InvalidArgument, match="from 1 to 100"):
-        _apply(platform)
+        apply(platform)
 
 
 def test_a_followed_alias_is_a_field_and_stays_as_it_is(platform: Container, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,34 +207,34 @@ def test_a_followed_alias_is_a_field_and_stays_as_it_is(platform: Container, mon
 
     monkeypatch.setattr(platform.registry, "version_of_alias", alias)
     document = {"endpoint": "churn", "model": "churn", "follow": "@champion"}
-    (done,) = _apply(platform, document)
-    assert _words(done) == {"traffic": (None, "2=100"), "follow": (None, "@champion"), "replicas": (None, "1")}
+    (done,) = apply(platform, document)
+    assert words(done) == {"traffic": (None, "2=100"), "follow": (None, "@champion"), "replicas": (None, "1")}
     (exported,) = platform.documents.export("churn").documents
     assert exported == document | {"replicas": 1}
-    assert _apply(platform, exported)[0].outcome == "unchanged"
+    assert apply(platform, exported)[0].outcome == "unchanged"
     assert asked == [("churn", "champion")]
-    (done,) = _apply(platform, {"endpoint": "churn", "version": "2"})
-    assert _words(done) == {"follow": ("@champion", None)}
+    (done,) = apply(platform, {"endpoint": "churn", "version": "2"})
+    assert words(done) == {"follow": ("@champion", None)}
     assert platform.endpoints.get("churn").follow is None
 
 
 def test_an_automation_goes_on_where_the_document_says_what_people_said_before(platform: Container) -> None:
     document = {"endpoint": "churn", "model": "churn", "version": "1", "replicas": 2}
-    _apply(platform, document)
+    apply(platform, document)
     with platform.store.transaction() as tx:
         row = get_endpoint(tx, "churn")
         assert row is not None
         split = Split("salt", (Share("control", "1", 50.0), Share("treatment", "2", 50.0)))
         weights = AutomatedWeights("experiment", "e1", row.revision, split, {"1": 100.0})
         assert set_weights(tx, seen_of(row), weights, Entry("experiment", 1.0))
-    (done,) = _apply(platform, document | {"replicas": 3, "monitor": {"every": "1m"}})
-    assert set(_words(done)) == {"replicas", "monitor.every"}
+    (done,) = apply(platform, document | {"replicas": 3, "monitor": {"every": "1m"}})
+    assert set(words(done)) == {"replicas", "monitor.every"}
     now = platform.endpoints.get("churn")
     assert now.automation is not None
     assert now.asked == {"1": 100.0}
     with pytest.raises(AutomationRunning):
-        _apply(platform, document | {"version": "2"})
-    _apply(platform, document | {"version": "2"}, end_automation=True)
+        apply(platform, document | {"version": "2"})
+    apply(platform, document | {"version": "2"}, end_automation=True)
     assert platform.endpoints.get("churn").automation is None
 
 
@@ -262,186 +244,7 @@ def test_formats_that_are_not_there_are_refused_with_a_sentence(platform: Contai
 
 
 def test_a_version_of_traffic_that_was_set_by_hand_is_reported(platform: Container) -> None:
-    _apply(platform, {"endpoint": "churn", "model": "churn", "version": "1"})
+    apply(platform, {"endpoint": "churn", "model": "churn", "version": "1"})
     platform.endpoints.set_traffic("churn", TrafficRequest({"2": 100}), ME)
-    (done,) = _apply(platform, {"endpoint": "churn", "version": "v1"}, dry_run=True)
-    assert _words(done) == {"traffic": ("2=100", "1=100")}
-
-
-EXPERIMENT: dict[str, Any] = {
-    "name": "first",
-    "control": 1,
-    "treatments": ["v2"],
-    "metrics": ["converted:increase:proportion,window=1d"],
-    "guardrails": ["errors:margin=abs:0.01"],
-    "split": [80, 20],
-    "max_days": 14,
-    "auto": True,
-    "ramp": [10, 100],
-    "ramp_every": "12h",
-}
-
-
-def test_an_experiment_is_a_section_that_starts_once_and_stays_as_it_began(platform: Container) -> None:
-    document = {"endpoint": "churn", "model": "churn", "version": "1", "experiment": EXPERIMENT}
-    (planned,) = _apply(platform, document, dry_run=True)
-    (done,) = _apply(platform, document)
-    assert done == planned
-    assert _words(done)["experiment.metrics"] == (None, "converted:increase:proportion,window=1d")
-    assert _words(done)["experiment.ramp_every"] == ("1d", "12h")
-    assert "experiment.alpha" not in _words(done)
-    assert done.note.startswith("experiment first is Running")
-    running = platform.experiments.get("churn", "first")
-    assert (running.active, running.auto, running.max_days) == (True, True, 14.0)
-    (again,) = _apply(platform, document)
-    assert (again.outcome, again.changes) == ("unchanged", [])
-    (exported,) = platform.documents.export("churn").documents
-    assert exported["experiment"] == {**EXPERIMENT, "control": "1", "treatments": ["2"]}
-    assert _apply(platform, exported)[0].outcome == "unchanged"
-    with pytest.raises(Conflict, match="was asked for with other alpha, auto, and stays as it began"):
-        _apply(platform, document | {"experiment": EXPERIMENT | {"alpha": 0.1, "auto": False}})
-    platform.experiments.stop("churn", "first", ME)
-    (over,) = _apply(platform, document)
-    assert (over.outcome, over.note.partition(":")[0]) == ("unchanged", "experiment first is Stopped")
-    assert "experiment" not in platform.documents.export("churn").documents[0]
-
-
-def test_what_is_wrong_of_an_experiment_is_said_by_its_path_and_leaves_no_endpoint(platform: Container) -> None:
-    for change, path in (
-        ({"metrics": ["converted"]}, "experiment.metrics"),
-        ({"split": [50, 60]}, "experiment.split"),
-        ({"ramp": [50, 10]}, "experiment.ramp"),
-        ({"max_days": 60}, "experiment.max_days"),
-        ({"on_breach": "panic"}, "experiment.on_breach"),
-        ({"metric": []}, "experiment.metric"),
-    ):
-        document = {"endpoint": "churn", "model": "churn", "version": "1", "experiment": EXPERIMENT | change}
-        with pytest.raises(InvalidArgument) as raised:
-            _apply(platform, document)
-        assert raised.value.details["field"] == path, raised.value.message
-    assert platform.endpoints.shown.all() == []
-
-
-def test_numbers_of_many_digits_are_exported_as_they_are(platform: Container) -> None:
-    experiment = EXPERIMENT | {
-        "metrics": ["revenue:increase:mean,window=1234567s,cap=12345678"],
-        "guardrails": ["errors:margin=abs:0.01234567", "revenue:min=1234567"],
-        "mde": "0.12345678",
-        "max_days": 14,
-        "split": [66.66666667, 33.33333333],
-    }
-    document = {"endpoint": "churn", "model": "churn", "version": "1", "experiment": experiment}
-    scaling = {"scaling": {"min": 1, "max": 4, "target": "rps=1234567.5"}, "serving": {"rate_limit": 98765.25}}
-    _apply(platform, document | scaling)
-    (exported,) = platform.documents.export("churn").documents
-    assert exported["scaling"]["target"] == "rps=1234567.5"
-    assert exported["experiment"]["metrics"] == experiment["metrics"]
-    assert _apply(platform, exported)[0].outcome == "unchanged"
-    (changed,) = _apply(platform, document | {"serving": {"rate_limit": 98765.5}})
-    assert _words(changed) == {"serving.rate_limit": ("98765.25", "98765.5")}
-
-
-def test_a_draft_is_started_by_the_document_that_says_so(platform: Container) -> None:
-    document = {"endpoint": "churn", "model": "churn", "version": "1", "experiment": EXPERIMENT | {"start": False}}
-    (done,) = _apply(platform, document)
-    assert done.note.startswith("experiment first is Draft")
-    (started,) = _apply(platform, document | {"experiment": EXPERIMENT})
-    assert _words(started) == {"experiment.start": ("no", "yes")}
-    assert platform.experiments.get("churn", "first").active
-
-
-def test_a_shadow_is_a_section_and_an_empty_one_ends_it(platform: Container) -> None:
-    document = {"endpoint": "churn", "model": "churn", "version": "1", "shadow": {"version": 2, "share": 20}}
-    (done,) = _apply(platform, document)
-    assert _words(done)["shadow.share"] == ("0", "20")
-    assert _apply(platform, document)[0].outcome == "unchanged"
-    (exported,) = platform.documents.export("churn").documents
-    assert exported["shadow"] == {"version": "2", "share": 20}
-    with pytest.raises(Conflict, match="has traffic of endpoint"):
-        _apply(platform, document | {"shadow": {"version": 1, "share": 20}})
-    (ended,) = _apply(platform, document | {"shadow": {}})
-    assert _words(ended) == {"shadow.version": ("2", "unset"), "shadow.share": ("20", "0")}
-    assert "shadow" not in platform.documents.export("churn").documents[0]
-    assert _apply(platform, document | {"shadow": {}})[0].outcome == "unchanged"
-
-
-CANARY: dict[str, Any] = {
-    "version": 2,
-    "steps": [
-        {"analysis": {"guardrails": ["latency:max=80"]}},
-        {"setWeight": 5},
-        {"pause": {"duration": "10m"}},
-        {"setWeight": 50},
-        {"pause": {"duration": "10m"}},
-        {"setWeight": 100},
-    ],
-}
-
-
-def test_a_canary_in_argos_words_begins_once_and_is_what_the_document_says_once_promoted(platform: Container) -> None:
-    document = {"endpoint": "churn", "model": "churn", "version": "1", "canary": CANARY}
-    (done,) = _apply(platform, document)
-    assert _words(done)["canary.steps"] == (
-        "1, 5, 25, 50, 100 %, each for 10m",
-        "5, 50, 100 %, each for 10m, with latency:max=80",
-    )
-    assert done.note.startswith("canary of version 2 is Running")
-    running = platform.canaries.get("churn")
-    assert (running.version, running.steps, running.every_s) == ("2", [5.0, 50.0, 100.0], 600.0)
-    assert _apply(platform, document)[0].outcome == "unchanged"
-    (exported,) = platform.documents.export("churn").documents
-    assert exported["canary"] == CANARY | {"version": "2"}
-    assert _apply(platform, exported)[0].outcome == "unchanged"
-    with pytest.raises(Conflict, match="runs with other steps"):
-        _apply(platform, document | {"canary": {"version": 2}})
-    platform.canaries.promote("churn", ME)
-    (over,) = _apply(platform, document)
-    assert (over.outcome, over.note) == ("unchanged", "canary of version 2 is Successful: promoted by me")
-    assert platform.endpoints.get("churn").asked == {"2": 100.0}
-    platform.endpoints.rollback("churn", RollbackRequest(), ME)
-    assert _apply(platform, document)[0].outcome == "unchanged"  # it had its canary: another try is a person's to begin
-
-
-def test_a_canary_that_was_taken_back_is_not_begun_again_by_the_same_file(platform: Container) -> None:
-    document = {"endpoint": "churn", "model": "churn", "version": "1", "canary": CANARY}
-    _apply(platform, document)
-    platform.canaries.abort("churn", ME)
-    (again,) = _apply(platform, document)
-    assert (again.outcome, again.note) == ("unchanged", "canary of version 2 is Failed: aborted by me")
-    assert platform.endpoints.get("churn").automation is None
-
-
-WRONG_STEPS: tuple[tuple[list[Any], str, str], ...] = (
-    ([{"setweight": 5}], "canary.steps[0].setweight", "did you mean 'setWeight'"),
-    ([{"setWeight": 5, "pause": {"duration": "1m"}}], "canary.steps[0]", "a mapping: give one of setWeight"),
-    ([{"setWeight": 5}, {"pause": {}}], "canary.steps[1].pause", "tidegate canary pause"),
-    (
-        [{"setWeight": 5}, {"pause": {"duration": "1m"}}, {"setWeight": 9}, {"pause": {"duration": "2m"}}],
-        "canary.steps[3].pause",
-        "all steps take as long",
-    ),
-    ([{"pause": {"duration": "1m"}}], "canary.steps", "no setWeight"),
-    ([{"setWeight": 50}, {"setWeight": 5}], "canary.steps", "steps must rise"),
-    ([{"analysis": {"guardrails": ["weather:max=1"]}}, {"setWeight": 5}], "canary", "no guardrail 'weather'"),
-)
-
-
-def test_steps_that_cannot_be_taken_are_refused(platform: Container) -> None:
-    for steps, path, said in WRONG_STEPS:
-        document = {"endpoint": "churn", "model": "churn", "version": "1", "canary": {"version": 2, "steps": steps}}
-        with pytest.raises(InvalidArgument) as raised:
-            _apply(platform, document)
-        assert said in raised.value.message, steps
-        assert raised.value.details["field"].startswith(path) or path == "canary", steps
-    assert platform.endpoints.shown.all() == []
-
-
-def test_a_version_that_gets_all_of_the_traffic_is_guarded_as_a_deployment_is(platform: Container) -> None:
-    document = {"endpoint": "churn", "model": "churn", "version": "1"}
-    _apply(platform, document)
-    _apply(platform, document | {"version": "2"})
-    guard = platform.canaries.get("churn")
-    assert (guard.kind, guard.version, guard.stable) == ("guard", "2", {"1": 100.0})
-    _apply(platform, document | {"replicas": 2, "version": "2"})
-    _apply(platform, document, guard=False)
-    assert platform.canaries.get("churn").version == "2"
+    (done,) = apply(platform, {"endpoint": "churn", "version": "v1"}, dry_run=True)
+    assert words(done) == {"traffic": ("2=100", "1=100")}
