@@ -113,6 +113,13 @@ def test_what_ended_is_one_instance_whether_it_waits_to_be_started_anew_or_not(c
     assert instance_id(_pod(container)) == found.id
 
 
+def test_a_pod_that_was_deleted_has_not_failed_once_its_container_ended() -> None:
+    for code in (0, 143, 137):
+        pod = _pod({"state": _ended(code)}, phase="Running")
+        pod["metadata"]["deletionTimestamp"] = "2026-11-29T12:00:00Z"
+        assert instances_of(pod, 7, None) == []
+
+
 ENDS = [
     (_ended(137, "", "OOMKilled"), -9, "for want of memory: its limit is 1Gi (deploy with more --memory)"),
     (_ended(137), -9, "maybe for want of memory: its limit is 1Gi (--memory)"),

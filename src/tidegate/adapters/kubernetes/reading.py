@@ -70,7 +70,10 @@ def needs_secret(pod: Object) -> bool:
 
 
 def instances_of(pod: Object, token: int, conditions: EndpointConditions | None) -> list[Instance]:
-    """The instance that a pod holds now, and the one before it, where its container was started anew."""
+    """The instance that a pod holds now, and the one before it, where its container was started anew.
+
+    None once a pod that somebody had end has done so: that is no failure.
+    """
     container = _container(pod)
     number, state, last = _restarts(container), container.get("state") or {}, container.get("lastState") or {}
     found = []
@@ -78,7 +81,8 @@ def instances_of(pod: Object, token: int, conditions: EndpointConditions | None)
         found.append(_ended(pod, number - 1, token, last["terminated"]))
     ended = state.get("terminated") or (last.get("terminated") if "waiting" in state else None)
     if ended is not None:
-        found.append(_ended(pod, number, token, ended))
+        if not pod["metadata"].get("deletionTimestamp"):
+            found.append(_ended(pod, number, token, ended))
     elif (why := _failure(pod)) is not None:
         found.append(_dead(pod, number, token, None, why))
     else:
@@ -122,7 +126,7 @@ def _why_ended(pod: Object, ended: Object) -> str | None:
         return f"it was ended for want of memory: its limit is {_memory_limit(pod)} (deploy with more --memory)"
     if code == SIGKILL:
         return f"it was killed, maybe for want of memory: its limit is {_memory_limit(pod)} (--memory)"
-    if code in (0, SIGTERM) and not pod["metadata"].get("deletionTimestamp"):
+    if code in (0, SIGTERM):
         name = pod["metadata"]["name"]
         return f"its probes were not answered in time, so it was ended: 'kubectl describe pod {name}' says which"
     if reason in ("ContainerCannotRun", "StartError"):

@@ -273,7 +273,8 @@ class KubernetesWorkloads:
     def _state(self, key: WorkloadKey, found: Object | None, instances: tuple[Instance, ...]) -> WorkloadState:
         """Of a Deployment, or of pods whose Deployment is gone already."""
         if found is None:
-            return WorkloadState(key, max(int(one.handle.data["token"]) for one in instances), 0, instances)
+            token = max((int(one.handle.data["token"]) for one in instances), default=0)
+            return WorkloadState(key, token, 0, instances)
         name = str(found["metadata"]["name"])
         problem = problem_of(found) or self._belongings.fault(name)
         return WorkloadState(key, token_of(found["metadata"]), int(found["spec"]["replicas"]), instances, problem)
