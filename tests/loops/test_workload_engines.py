@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tidegate.core.engines.capabilities import KUBERNETES
 from tidegate.core.engines.placement import PROCESSES, Placement
 from tidegate.core.reconcile.failures import ERROR_PREFIX
 from tidegate.core.reconcile.fleet import GatewayFacts, ReconcileLimits
-from tidegate.core.workloads import WorkloadKey, WorkloadSpec
+from tidegate.core.workloads import EngineScaling, WorkloadKey, WorkloadSpec
 from tidegate.errors import NotLeader, UnknownEndpoint
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
@@ -371,3 +372,26 @@ def test_an_engine_that_hangs_keeps_the_loop_from_nothing_and_is_unknown_after_a
         return len(bench.engine.running("1")) == 2
 
     until(scaled, what="the second replica")
+
+
+def test_while_the_engine_counts_its_number_is_the_wanted_one(bench: Bench) -> None:
+    bench.deploy()
+    bench.steps()
+    bounds = ScaleRequest(min=1, max=5, target="cpu=70", autoscaler="engine")
+    bench.container.endpoints.scale("churn", bounds, ME)
+    bench.steps()
+    (spec,) = bench.engine.specs.values()
+    assert spec.scaling == EngineScaling(1, 5, "cpu", 70.0)
+    bench.engine.specs[spec.key] = replace(spec, count=4)  # as its autoscaler decides
+    calls = len(bench.engine.calls)
+    bench.steps()
+    (variant,) = bench.container.endpoints.get("churn").variants
+    assert (variant.replicas.desired, variant.replicas.ready) == (4, 4)
+    assert len(bench.routed()["1"][1]) == 4
+    assert [count for _, _, count in bench.engine.calls[calls:]] in ([], [4]), "it is not set back"
+    bench.container.endpoints.scale("churn", ScaleRequest(replicas=2), ME)
+    bench.let_go()
+    bench.steps()
+    bench.let_go()
+    bench.steps()
+    assert [(one.count, one.scaling) for one in bench.engine.specs.values()] == [(2, None)]

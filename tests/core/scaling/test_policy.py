@@ -3,7 +3,9 @@ from typing import Any
 
 import pytest
 
-from tidegate.core.scaling.policy import Scaling, check_scaling, target_of
+from tidegate.core.engines.capabilities import CLOUDRUN, DOCKER, ECS, ENGINE, KUBERNETES, LOCAL
+from tidegate.core.engines.placement import Placement
+from tidegate.core.scaling.policy import Scaling, check_measured, check_scaling, target_of, words
 from tidegate.errors import InvalidArgument
 
 SPEC = Scaling(1, 10, "concurrency", 5.0)
@@ -79,3 +81,35 @@ def test_a_target_that_cannot_be_read_is_refused(text: str, told: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         target_of(text)
     assert told in caught.value.message
+
+
+def test_an_engine_counts_what_it_can_see() -> None:
+    by_engine = replace(SPEC, metric="cpu", target=70.0, autoscaler=ENGINE)
+    check_measured(by_engine, Placement(KUBERNETES))
+    check_measured(by_engine, Placement(CLOUDRUN))
+    check_measured(replace(by_engine, metric="concurrency", min_replicas=0), Placement(CLOUDRUN))
+    check_scaling(replace(by_engine, min_replicas=0))
+    assert words(by_engine) == "1 to 10 replicas by the engine's own rules, cpu=70"
+
+
+@pytest.mark.parametrize(
+    ("backend", "change", "field", "told"),
+    [
+        (LOCAL, {"autoscaler": ENGINE}, "autoscaler", "counted by autoscaler tidegate, not by 'engine'"),
+        (DOCKER, {"autoscaler": ENGINE}, "autoscaler", "counted by autoscaler tidegate"),
+        (ECS, {"autoscaler": ENGINE}, "autoscaler", "counted by autoscaler tidegate"),
+        (CLOUDRUN, {}, "autoscaler", "counted by autoscaler engine, not by 'tidegate'"),
+        (KUBERNETES, {"autoscaler": ENGINE}, "target", "kubernetes counts replicas by cpu, not by concurrency"),
+        (CLOUDRUN, {"autoscaler": ENGINE, "metric": "rps"}, "target", "by concurrency or cpu, not by rps"),
+        (KUBERNETES, {"autoscaler": ENGINE, "metric": "cpu", "min_replicas": 0}, "min", "keeps at least one replica"),
+        (KUBERNETES, {"autoscaler": ENGINE, "metric": "cpu", "idle_s": 60.0}, "idle_s", "leave --idle out"),
+        (ECS, {"metric": "cpu"}, "target", "the CPU of replicas on ecs is not measured yet"),
+    ],
+)
+def test_who_counts_replicas_and_by_what_depends_on_where_they_run(
+    backend: str, change: dict[str, Any], field: str, told: str
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        check_measured(replace(SPEC, **change), Placement(backend))
+    assert told in caught.value.message
+    assert caught.value.details["field"] == field

@@ -102,8 +102,8 @@ def test_a_number_ends_it_however_it_is_given(platform: Container) -> None:
         ({"stable_s": float("nan")}, "stable_s", "from 6 to 300"),
         ({"down_s": -1.0}, "down_s", "from 0"),
         ({"idle_s": 300.0}, "idle_s", "--idle needs a minimum of 0"),
-        ({"min": 1, "autoscaler": "engine"}, "autoscaler", "not supported yet"),
-        ({"autoscaler": "none"}, "autoscaler", "not supported yet"),
+        ({"min": 1, "autoscaler": "engine"}, "autoscaler", "replicas on local are counted by autoscaler tidegate"),
+        ({"autoscaler": "none"}, "autoscaler", "neither 'tidegate', the platform's own, nor 'engine'"),
     ],
 )
 def test_what_cannot_be_is_refused_and_changes_nothing(
