@@ -100,7 +100,7 @@ def test_an_engine_counts_what_it_can_see() -> None:
         (ECS, {"autoscaler": ENGINE}, "autoscaler", "counted by autoscaler tidegate"),
         (CLOUDRUN, {}, "autoscaler", "counted by autoscaler engine, not by 'tidegate'"),
         (KUBERNETES, {"autoscaler": ENGINE}, "target", "kubernetes counts replicas by cpu, not by concurrency"),
-        (CLOUDRUN, {"autoscaler": ENGINE, "metric": "rps"}, "target", "by concurrency or cpu, not by rps"),
+        (CLOUDRUN, {"autoscaler": ENGINE, "metric": "rps"}, "target", "by cpu or concurrency, not by rps"),
         (KUBERNETES, {"autoscaler": ENGINE, "metric": "cpu", "min_replicas": 0}, "min", "keeps at least one replica"),
         (KUBERNETES, {"autoscaler": ENGINE, "metric": "cpu", "idle_s": 60.0}, "idle_s", "leave --idle out"),
         (ECS, {"metric": "cpu"}, "target", "the CPU of replicas on ecs is not measured yet"),

@@ -14,11 +14,12 @@ from tidegate.core.endpoints.serving import settings_of
 from tidegate.core.endpoints.shadow import is_live, replicas_for
 from tidegate.core.engines.capabilities import POOLED
 from tidegate.core.engines.placement import Placement, placed
+from tidegate.core.reconcile.fleet import LIVE
 from tidegate.core.scaling.policy import Scaling
 from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import models as model_rows
 from tidegate.store.automation import effective_of, readable_scaling_of
-from tidegate.store.fleet import placement_of, placement_request_of, routed_split_of
+from tidegate.store.fleet import engine_scaling_of, placement_of, placement_request_of, routed_split_of
 from tidegate.store.shadows import shadow_of
 from tidegate.store.tables import (
     EndpointRow,
@@ -230,7 +231,7 @@ def _variants(row: EndpointRow, now: Effective, parts: EndpointParts, placement:
     others = known.keys() - {version for _, version in shown}
     views = [
         replace(
-            _of_version(row, version, known.get(version), _wanted(row, now, version, placement), replicas),
+            _of_version(row, version, known.get(version), _wanted(row, now, version, replicas, placement), replicas),
             name=name,
             weight=routed.get((name, version), 0.0),
             target_weight=target.get((name, version), 0.0),
@@ -241,10 +242,14 @@ def _variants(row: EndpointRow, now: Effective, parts: EndpointParts, placement:
     return sorted(views, key=lambda view: (-view.weight, -view.target_weight, -int(view.version), view.name))
 
 
-def _wanted(row: EndpointRow, now: Effective, version: str, placement: Placement) -> int:
-    """As many as are shown when all are there: a pool shows one."""
+def _wanted(
+    row: EndpointRow, now: Effective, version: str, replicas: Sequence[ReplicaRow], placement: Placement
+) -> int:
+    """As many as are shown when all are there: a pool shows one, and an engine that counts them itself what it has."""
     if placement.backend in POOLED:
         return 1
+    if (by_engine := engine_scaling_of(row)) is not None:
+        return max(by_engine.min, sum(one.version == version and one.state in LIVE for one in replicas))
     shadow = shadow_of(row)
     if shadow is None or version != shadow.version or is_live(version, row.routed, now.traffic):
         return now.wanted(version)
