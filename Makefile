@@ -102,12 +102,12 @@ $(STAMPS)/flights: $(STAMPS)/platform
 
 $(STAMPS)/dev: $(STAMPS)/venv pyproject.toml
 	@echo "Installing Tidegate and what its development needs into $(VENV) (some minutes, once) ..."
-	@$(PIP) --editable '.[platform,onnx,postgres,redis,celery,s3,xgboost,lightgbm]' --group dev
+	@$(PIP) --editable '.[platform,onnx,postgres,redis,celery,s3,cloudrun,xgboost,lightgbm]' --group dev
 	@touch $(STAMPS)/platform $@
 
 $(STAMPS)/frameworks: $(STAMPS)/dev
 	@echo "Installing PyTorch, TensorFlow and CatBoost into $(VENV) (a gigabyte and a half, once) ..."
-	@$(PIP) --editable '.[platform,onnx,postgres,celery,s3,xgboost,lightgbm,torch-onnx,tensorflow,catboost]' --group frameworks
+	@$(PIP) --editable '.[platform,onnx,postgres,celery,s3,cloudrun,xgboost,lightgbm,torch-onnx,tensorflow,catboost]' --group frameworks
 	@touch $@
 
 $(STAMPS)/docs: $(STAMPS)/dev

@@ -134,3 +134,25 @@ def test_a_name_that_leaves_no_room_for_the_tag_is_refused_with_what_fits() -> N
     assert len(s.service_name(fits)) + len(s.tag_of(fits)) == 46
     with pytest.raises(InvalidArgument, match="Give it a name of up to 25"):
         s.service_name(replace(fits, endpoint="e" * 26))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "europe-west1-docker.pkg.dev/p/m/churn@sha256:1",
+        "eu.gcr.io/p/churn:1",
+        "gcr.io/p/churn",
+        "docker.io/a/b",
+        "a/b:1",
+    ],
+)
+def test_images_of_registries_that_cloud_run_knows_are_taken(image: str) -> None:
+    s.check_image(image, "p", "europe-west1")
+
+
+@pytest.mark.parametrize(
+    "image", ["registry.example.com/team/churn@sha256:1", "localhost/churn", "127.0.0.1:5000/churn"]
+)
+def test_an_image_in_the_wrong_place_is_refused_with_the_right_one(image: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"\(europe-west1-docker.pkg.dev/p/REPOSITORY\)"):
+        s.check_image(image, "p", "europe-west1")

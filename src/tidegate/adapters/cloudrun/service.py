@@ -39,6 +39,8 @@ START_EVERY_S, START_S_MIN, START_S_MAX = 2, 60, 240
 COLD_STARTS = 4
 LIVE_EVERY_S, LIVE_TIMEOUT_S, LIVE_FAILURES = 10, 5, 3
 UTILIZATION_MIN, CPU_UTILIZATION_MAX, CONCURRENCY_UTILIZATION_MAX = 0.1, 0.9, 0.95
+REGISTRIES = ("-docker.pkg.dev", ".gcr.io", "gcr.io", "docker.io")
+"""What the names of registries end with that Cloud Run pulls from; a reference without one is of Docker Hub."""
 BY_REVISION = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 
 _placements = json_decoder(Placement)
@@ -114,6 +116,18 @@ def tag_of(key: WorkloadKey) -> str:
 def credential_of(key: WorkloadKey) -> str:
     """The name of the key that its replicas ask for."""
     return f"{PREFIX}{key.endpoint}-{tag_of(key)}"
+
+
+def check_image(image: str, project: str, region: str) -> None:
+    """Raises `InvalidArgument` for an image in a registry that Cloud Run does not pull from."""
+    host, slash, _ = image.partition("/")
+    named = bool(slash) and ("." in host or ":" in host or host == "localhost")
+    if named and not host.endswith(REGISTRIES):
+        raise InvalidArgument(
+            f"Cloud Run pulls no images from {host}: set TIDEGATE_IMAGE_REGISTRY to a repository of Artifact Registry "
+            f"({region}-docker.pkg.dev/{project}/REPOSITORY), and have it pushed there (tidegate build … --push)",
+            field="backend",
+        )
 
 
 # -- what is in a service ---------------------------------------------------------------------------------------------

@@ -269,6 +269,7 @@ class CloudRunWorkloads:
                 f"({place.region}-docker.pkg.dev/{place.project}/REPOSITORY)",
                 field="backend",
             )
+        s.check_image(delivery.image, place.project, place.region)
         key = self._parts.key_of(s.credential_of(spec.key))
         digest = _manifest(spec).digest
         return s.Replica(delivery.image, key, digest, place.service_account, place.concurrency, self._parts.env)

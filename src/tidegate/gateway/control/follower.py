@@ -26,7 +26,7 @@ from tidegate.wire.snapshot import Snapshot, decode_snapshot
 
 SNAPSHOT_SUFFIX = ".snapshot.json"
 WAIT_S = 20.0
-CONNECT_TIMEOUT_S, TOKEN_TIMEOUT_S = 2.0, 20.0
+CONNECT_TIMEOUT_S, TOKEN_TIMEOUT_S = 2.0, 5.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 1.5
 BODY_BYTES_MAX = 64 << 20
 LOAD_VERSIONS_MAX = 2000
