@@ -16,7 +16,7 @@ def configure_logging(role: str, level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("alembic", "mlflow", "urllib3", "uvicorn.access"):
+    for noisy in ("alembic", "botocore", "mlflow", "urllib3", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

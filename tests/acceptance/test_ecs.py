@@ -13,6 +13,7 @@ from support.ecs.server import FakeAws
 from support.engine_walk import Walk
 from support.images import plain_model
 from support.platform import Platform
+from support.wait import until
 from tidegate import clock
 from tidegate.store import pushed_images
 from tidegate.store.engine import open_store, store_url
@@ -91,6 +92,37 @@ def left(aws: FakeAws) -> list[str]:
         tasks = [one.arn for one in cluster.tasks if not one.is_over]
         revisions = [one for all_of in cluster.definitions.values() for one in all_of]
     return [*services, *tasks, *(one.arn for one in revisions if one.status != "DELETE_IN_PROGRESS")]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_an_endpoint_on_ecs_sleeps_is_woken_and_serves_on_while_aws_is_silent(
+    platform: Platform, aws: FakeAws, versions: list[str]
+) -> None:
+    platform.done("deploy", versions[0], "--name", ENDPOINT, "--allow-pickle")
+    platform.done("scale", ENDPOINT, "--min", "0", "--max", "1", "--target", "concurrency=4", "--idle", "2s")
+    until(lambda: platform.endpoint(ENDPOINT)["status"] == "asleep", 60, "its sleep")
+    until(lambda: not [task for task in aws.cluster.tasks if not task.is_over], 60, "no task")
+    woken = platform.ask(f"/predict/{ENDPOINT}", {"features": list(ROW)}, headers={"X-Tidegate-Timeout-Ms": "60000"})
+    assert (woken.status_code, woken.headers["X-Tidegate-Cold-Start"]) == (200, "true"), woken.text + platform.log()
+    platform.done("scale", ENDPOINT, "--replicas", "1")
+    until(lambda: platform.endpoint(ENDPOINT)["status"] == "ready", 60, "one that stays")
+
+    with aws.away():
+        assert [platform.predict(ENDPOINT, list(ROW)).status_code for _ in range(20)] == [200] * 20
+        until(lambda: "AWS does not answer" in platform.cli("status").said, 60, "the word of it in the status")
+        refused = platform.cli("deploy", f"{ENDPOINT}:2", "--no-wait")
+        assert "AWS does not answer in region eu-west-1" in refused.said
+
+    broken = pushed(platform, "2")
+    del aws.cluster.images[broken]
+    until(lambda: "AWS does not answer" not in platform.cli("status").said, 60, "AWS")
+    failed = platform.cli("deploy", f"{ENDPOINT}:2", timeout_s=120.0)
+    assert failed.code == 1
+    assert "is not in its registry" in failed.said
+    assert platform.predict(ENDPOINT, list(ROW)).json()["model_version"] == "1"
+    platform.done("delete", ENDPOINT, "--yes")
+    until(lambda: not left(aws), 60, "the end of everything that was made for it")
 
 
 @pytest.mark.long
