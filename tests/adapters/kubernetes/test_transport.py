@@ -53,6 +53,16 @@ def test_a_busy_server_is_asked_again_when_it_says(cluster: FakeCluster, timeles
     assert timeless.waits[2:] == [RETRY_AFTER_S_MAX] * 3
 
 
+def test_asking_again_keeps_the_connection(cluster: FakeCluster, timeless: Timeless) -> None:
+    timeless.api.version()
+    there = cluster.server.accepted
+    cluster.network.failing = 3
+    assert timeless.api.list(POD).items == []
+    cluster.network.throttled = 1
+    timeless.api.apply(SECRET_BODY)
+    assert cluster.server.accepted == there
+
+
 def test_reading_is_repeated_after_a_failure_and_writing_is_not(cluster: FakeCluster, timeless: Timeless) -> None:
     cluster.network.failing = 2
     assert timeless.api.list(POD).items == []

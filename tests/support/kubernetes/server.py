@@ -59,7 +59,7 @@ class ApiServer:
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._http: _Http | None = None
-        self.port = 0
+        self.port = self.accepted = 0
         self.back()
 
     @property
@@ -94,6 +94,7 @@ class ApiServer:
         one.settimeout(None)
         with self._lock:
             self._connections.add(one)
+            self.accepted += 1
         return one
 
 

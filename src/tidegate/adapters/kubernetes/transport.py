@@ -12,7 +12,7 @@ import ssl
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from time import sleep
 from typing import Any, NoReturn
@@ -40,6 +40,7 @@ AWAY = Backoff(first_s=0.5, longest_s=5.0)
 """For so long nothing more is asked of a cluster that did not answer: whoever asks is told the same again."""
 CONNECTIONS_MAX = 16
 ANSWER_BYTES_MAX = 64 << 20
+DROPPED_BYTES_MAX = 1 << 16
 BUSY, OVERLOADED = 429, (500, 502, 503, 504)
 DEAD_PEER_S = 20
 """A peer that vanished without a word is given up after so long, also while a watch waits for news."""
@@ -150,7 +151,7 @@ class Transport:
                     continue
                 self._failed(error)
             if response.status == 401:
-                response.close()
+                _drop(response)
                 if renewed or self.access.credentials.renew(shown) is None:
                     raise self._not_let_in()
                 renewed = True
@@ -158,7 +159,7 @@ class Transport:
             self._answered()
             if tries >= TRIES_MAX or not _again(request, response):
                 return response
-            response.close()
+            _drop(response)
             self._wait(_retry_after_s(response) or RETRY.delay_s(tries, 0.0))
 
     def _send(self, request: Request, shown: Credential) -> BaseHTTPResponse:
@@ -278,6 +279,13 @@ def _tls(access: Access, shown: Credential) -> ssl.SSLContext:
 def _no_password() -> str:
     """A key with a password is refused; without this, the library would ask the terminal for it."""
     raise ValueError
+
+
+def _drop(response: BaseHTTPResponse) -> None:
+    """Be done with an answer; its connection is kept where little of it is left to be read."""
+    with suppress(HTTPError, OSError):
+        response.read(DROPPED_BYTES_MAX)
+    response.close()
 
 
 def _may_repeat(request: Request, error: Exception) -> bool:
