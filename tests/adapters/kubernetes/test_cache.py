@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -135,3 +136,26 @@ def test_a_watch_over_which_nothing_comes_is_not_trusted_for_long(cluster: FakeC
         clocked.names()
     cluster.network.silent = False
     until(lambda: clocked.shown() == [], 20, "a heartbeat")
+
+
+def test_watches_that_end_at_once_are_opened_ever_later(cluster: FakeCluster, api: KubernetesApi) -> None:
+    cluster.network.answers = lambda call: (200, b"") if call.query.get("watch") else None
+    waits: list[float] = []
+    enough = Event()
+
+    class Stopped:
+        """Notes how long is waited, and waits for nothing."""
+
+        is_set = enough.is_set
+
+        def wait(self, timeout_s: float) -> None:
+            waits.append(timeout_s)
+            if len(waits) == 8:
+                enough.set()
+
+    informer = Informer(api, SECRET, clock=lambda: 0.0)
+    informer._stopped = Stopped()  # type: ignore[assignment]
+    assert informer.items() == []
+    assert enough.wait(20)
+    assert waits == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+    assert len([path for _, path in cluster.network.asked if "limit=" in path]) == 1

@@ -21,7 +21,9 @@ SILENT_S_MAX = 2 * WATCH_S + 15.0
 FAILING_S_MAX = 5.0
 """Objects are shown for so long after the cluster stopped to answer: an API server that restarts is back before."""
 FIRST_S_MAX = 20.0
+SHORT_S = 0.5
 RETRY = Backoff(first_s=0.2, longest_s=5.0)
+"""Before a watch that ended within `SHORT_S`, well or not, is opened again: ever later, the more of them there were."""
 
 
 class Informer:
@@ -84,25 +86,27 @@ class Informer:
                 self._thread.start()
 
     def _run(self) -> None:
-        failures = 0
+        short = 0
         while not self._stopped.is_set():
-            try:
-                if not self._version:
-                    self._list()
-                self._watch()
-                failures = 0
-            except Gone:
-                self._version = ""
-            except TidegateError as error:
-                failures += 1
-                self._failed(error)
-                self._stopped.wait(RETRY.delay_s(failures, 0.0))
-            except Exception as error:
-                failures += 1
-                log.exception("watching %s failed", self._kind.plural)
-                self._version = ""
-                self._failed(EngineUnavailable(f"watching {self._kind.plural} failed: {type(error).__name__}"))
-                self._stopped.wait(RETRY.delay_s(failures, 0.0))
+            began = self._clock()
+            self._look()
+            short = short + 1 if self._clock() - began < SHORT_S else 0
+            self._stopped.wait(RETRY.delay_s(short, 0.0))
+
+    def _look(self) -> None:
+        """One watch, from its list where there is need of one, to its end, however it ends."""
+        try:
+            if not self._version:
+                self._list()
+            self._watch()
+        except Gone:
+            self._version = ""
+        except TidegateError as error:
+            self._failed(error)
+        except Exception as error:
+            log.exception("watching %s failed", self._kind.plural)
+            self._version = ""
+            self._failed(EngineUnavailable(f"watching {self._kind.plural} failed: {type(error).__name__}"))
 
     def _list(self) -> None:
         listed = self._api.list(self._kind, self._selector)
