@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from support.models import Models
@@ -99,7 +101,7 @@ def test_what_is_as_it_was_stays_quiet(platform: Platform, models: Models) -> No
     assert history["next"] is not None
 
 
-def test_nothing_is_said_where_nothing_is_known(platform: Platform, models: Models) -> None:
+def test_nothing_is_said_where_nothing_is_known(platform: Platform, models: Models, tmp_path: Path) -> None:
     platform.done("deploy", models.path("forest.joblib"), "--name", "unwatched", "--allow-pickle", "--no-accelerate")
     assert platform.failed("baseline", "unwatched")["code"] == "unknown_baseline"
     assert "last at 20" in platform.cli("monitor", "unwatched", "--now").out
@@ -108,6 +110,16 @@ def test_nothing_is_said_where_nothing_is_known(platform: Platform, models: Mode
     assert any("tidegate baseline unwatched:1 --data" in one["verdict"] for one in found)
     made = platform.done("baseline", "unwatched", "--data", models.path("validation.csv"), "--target", "y")
     assert (made["source"], made["metric"]) == ("file", "accuracy")
+    timed = tmp_path / "timed.csv"
+    table = pd.read_csv(models.path("validation.csv"))
+    table.assign(at=pd.date_range("2026-10-01", periods=len(table), freq="3h").strftime("%Y-%m-%d %H:%M")).to_csv(
+        timed, index=False
+    )
+    options = ("baseline", "unwatched", "--data", str(timed), "--target", "y")
+    made = platform.done(*options, "--time-column", "at", "--timezone", "Europe/Berlin")
+    assert (made["rows"], made["labelled"]) == (len(table), len(table))
+    assert "at" not in [one["name"] for one in made["columns"]]
+    assert "'when'" in platform.failed(*options, "--time-column", "when")["error"]
     found = platform.done("monitor", "unwatched", "--now")
     assert {one["state"] for one in found if one["monitor"] != "capture"} == {"unknown"}
     assert any("has answered no request since then" in one["verdict"] for one in found)

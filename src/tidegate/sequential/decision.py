@@ -28,7 +28,7 @@ _DAY_S = 86400.0
 
 @dataclass(frozen=True)
 class DecisionFacts:
-    """What there is to know beside the numbers. `units_per_day` of late, all arms; None: as since the start.
+    """What there is to know beside the numbers. `units_per_day`: of the last days, all arms; None: as since the start.
 
     `traffic` whether any unit came lately; `unreported` the metrics that no value ever came for; `lost` units that were
     seen at a look before, and whose rows are not there any more.

@@ -92,7 +92,7 @@ def counts(tx: Session) -> dict[tuple[str, str, str], int]:
 
 
 def failed_versions(tx: Session, endpoint: str, type_: str, since: float) -> set[str]:
-    """Versions with an alert of this type that goes on, or that ended since then only for want of traffic."""
+    """Versions with an alert of this type that goes on, or that ended since then because it got no traffic."""
     query = select(AlertRow).where(AlertRow.endpoint == endpoint, AlertRow.fired_at.is_not(None))
     query = query.where((AlertRow.condition != "resolved") | (AlertRow.ended_at >= since))
     found = [row for row in tx.scalars(query) if row.labels.get("alertname") == type_]

@@ -55,7 +55,7 @@ class ShadowView:
 
     `agreement` is the share of rows with the same answer (numbers: within one part in a million), `difference` the
     mean absolute difference of numeric outputs. `failures` are copies that failed, `shed` requests that were not copied
-    for want of room. All of it is of the time from `compared_since` (`since`, until there are very many rows) to
+    as there was no room. All of it is of the time from `compared_since` (`since`, until there are very many rows) to
     `compared_until`: what was compared is kept for up to a minute where it took long. None is what nothing is known of.
     """
 

@@ -15,7 +15,7 @@ def by_version(endpoint: Endpoint) -> list[VariantView]:
 
 
 def failing(endpoint: Endpoint) -> str:
-    """The share of an endpoint's requests that came to grief, over all versions; "unknown" where nobody has told."""
+    """The share of an endpoint's requests that failed, over all versions; "unknown" where no gateway has reported."""
     versions = by_version(endpoint)
     known = [one.answered for one in versions if one.answered is not None]
     if not known or len(known) < len(versions):

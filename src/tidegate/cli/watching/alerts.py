@@ -224,7 +224,10 @@ def test(app: App, endpoint: str, since: str, stored: bool, **given: tuple[str, 
     by the hour. --json is a list: what would have been sent when, that alerts ended too.
     """
     source: Any = "results" if stored else "captured"
-    found = app.client().alerts.test_rules(endpoint, seconds(since), rule_changes(given), source)
+    with app.progress() as report:
+        if not stored:
+            report(f"evaluating what was captured in the last {since}, for four minutes at most", 0.0)
+        found = app.client().alerts.test_rules(endpoint, seconds(since), rule_changes(given), source)
     app.emit(found.alerts, lambda: _replay(found))
     if found.until - found.since < 0.99 * seconds(since):
         app.note(f"there was no time for more than until {moment(found.until)}: a shorter --since has time enough")

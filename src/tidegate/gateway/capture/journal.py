@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tidegate.wire.journal import BatchRecord, FeedbackRecord
 
 PRESSURE_LOOK_S = 10.0
-"""While a sample is taken for want of room, how often it is asked whether the readers have caught up."""
+"""While a sample is taken, for there is no room for all: how often it is asked whether the readers have caught up."""
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ _DTYPES = {"BOOL": "?", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8"} | {
 }
 _NOTHING: Mapping[str, EndpointPrivacy] = {}
 WHOLE_SALT = "journal"
-"""Where an endpoint has no rules, what is sampled for want of room is chosen by it, alike in every gateway."""
+"""Chooses the sample of an endpoint without rules where there is no room for all, alike in every gateway."""
 
 
 @dataclass(frozen=True)

@@ -279,7 +279,7 @@ class Evaluation:
         block, delay_s = self._block(version, "performance"), self.seen.settings.label_delay_s
         if self._until <= (block.since if self.asked else block.judged_at):
             return
-        # Those that are too young are read where they are shown alone: of late labels they are the many.
+        # Rows that are too young are read only where they are shown: where labels come late, most rows are.
         due_until = self._until if self.asked else self._until - delay_s
         rows = self._labelled(version, block.since, due_until, delay_s)
         if rows is None:
