@@ -24,15 +24,15 @@ from tidegate.core.monitoring.columns import Array
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.services.monitoring.baselines import Baselines, KnownBaseline, columns_seen
 from tidegate.services.monitoring.calls import WHOLE_SHARE, CallCounts, Earlier, call_results
-from tidegate.services.monitoring.coverage import coverage_result, days_of, remembered
 from tidegate.services.monitoring.data import drift_results, previous_results, quality_results, range_results
-from tidegate.services.monitoring.estimates import EVERY_S as ESTIMATE_EVERY_S
-from tidegate.services.monitoring.estimates import ROWS_MAX as ESTIMATE_ROWS_MAX
-from tidegate.services.monitoring.estimates import SPAN_S_MAX, estimate_results, is_possible, newest_since
 from tidegate.services.monitoring.gathered import GatheredBlock, gathered, slices
-from tidegate.services.monitoring.label_shift import LabelCounts, label_shift_result
-from tidegate.services.monitoring.labels import Labelled, performance_results
-from tidegate.services.monitoring.long_run import add_up
+from tidegate.services.monitoring.performance.coverage import coverage_result, days_of, remembered
+from tidegate.services.monitoring.performance.estimates import EVERY_S as ESTIMATE_EVERY_S
+from tidegate.services.monitoring.performance.estimates import ROWS_MAX as ESTIMATE_ROWS_MAX
+from tidegate.services.monitoring.performance.estimates import SPAN_S_MAX, estimate_results, is_possible, newest_since
+from tidegate.services.monitoring.performance.label_shift import LabelCounts, label_shift_result
+from tidegate.services.monitoring.performance.labels import Labelled, performance_results
+from tidegate.services.monitoring.performance.long_run import add_up
 from tidegate.services.monitoring.place import Place
 from tidegate.services.monitoring.production import FIRST_S_MAX, ROWS_MIN, SPAN_S_MIN, Production, live_rows, size_of
 from tidegate.services.monitoring.recording import capture_result

@@ -15,7 +15,7 @@ import numpy as np
 
 from tidegate.services.monitoring.baselines import KnownBaseline
 from tidegate.services.monitoring.data import pair
-from tidegate.services.monitoring.labels import Labelled
+from tidegate.services.monitoring.performance.labels import Labelled
 from tidegate.services.monitoring.place import Place
 from tidegate.watch.drift import DriftContext, DriftRule, evaluate
 from tidegate.watch.histogram import Histogram

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.services.monitoring.labels import Labelled
+from tidegate.services.monitoring.performance.labels import Labelled
 from tidegate.services.monitoring.place import Place
 from tidegate.watch.bounds import rate_change_p
 from tidegate.watch.budget import DAY_S

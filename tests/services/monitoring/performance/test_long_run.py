@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tidegate.services.monitoring.long_run import LongRun
+from tidegate.services.monitoring.performance.long_run import LongRun
 from tidegate.watch.long_run import DailyReference, DayLosses, evaluate_days
 from tidegate.watch.performance import LossMetric, Reference
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tidegate.core.monitoring.columns import Array
 from tidegate.services.monitoring.baselines import KnownBaseline
-from tidegate.services.monitoring.labels import CRITICAL_DROP, Labelled
+from tidegate.services.monitoring.performance.labels import CRITICAL_DROP, Labelled
 from tidegate.services.monitoring.place import Place
 from tidegate.store.monitoring import Block
 from tidegate.watch.budget import DAY_S

@@ -11,7 +11,7 @@ import pytest
 from tidegate.core.captured import Columns
 from tidegate.core.monitoring.columns import watched_columns
 from tidegate.services.monitoring.baselines import BaselineRows, KnownBaseline, make_baseline
-from tidegate.services.monitoring.estimates import ROWS_MAX, estimate_results, newest_since
+from tidegate.services.monitoring.performance.estimates import ROWS_MAX, estimate_results, newest_since
 from tidegate.services.monitoring.place import Place
 from tidegate.wire.monitoring import MonitorResult
 from tidegate.wire.signature import Signature, TensorSpec
