@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tidegate.capture.import_rules import ImportRules
-from tidegate.capture.importing import ImportColumns, Imported, ImportTarget, import_file
+from tidegate.capture.imports.importing import ImportColumns, Imported, ImportTarget, import_file
+from tidegate.capture.imports.rules import ImportRules
 from tidegate.capture.retention import Keep, expire
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import InvalidArgument

@@ -22,14 +22,14 @@ class CaptureImports:
 
     def columns(self, path: Path, request: ImportRequest) -> list[str]:
         """The names of a file's columns. Raises `InvalidArgument`."""
-        from tidegate.capture.import_files import columns_of  # pyarrow, which nothing else of the API needs
+        from tidegate.capture.imports.files import columns_of  # pyarrow, which nothing else of the API needs
 
         return columns_of(path, request.format, request.filename)
 
     def run(self, path: Path, request: ImportRequest, blank: ImportResult, become: ImportedAs) -> ImportResult:
         """Import a file whose columns become these. Raises as `Imports.run`."""
-        from tidegate.capture.import_rules import ImportRules
-        from tidegate.capture.importing import ImportColumns, ImportTarget, import_file
+        from tidegate.capture.imports.importing import ImportColumns, ImportTarget, import_file
+        from tidegate.capture.imports.rules import ImportRules
 
         given = ImportColumns(
             time=request.time_column,

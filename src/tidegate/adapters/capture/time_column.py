@@ -38,7 +38,7 @@ def without_times(path: Path, filename: str, column: str, timezone: str, into: P
 def _of_parquet(path: Path, column: str, timezone: str, into: Path) -> tuple[Any, Any]:
     import pyarrow.parquet as pq
 
-    from tidegate.capture.importing import read_times
+    from tidegate.capture.imports.importing import read_times
 
     table = pq.read_table(path)
     _check_there(column, table.column_names)
@@ -50,7 +50,7 @@ def _of_parquet(path: Path, column: str, timezone: str, into: Path) -> tuple[Any
 def _of_csv(path: Path, column: str, timezone: str, into: Path) -> tuple[Any, Any]:
     import pyarrow as pa
 
-    from tidegate.capture.importing import read_times
+    from tidegate.capture.imports.importing import read_times
 
     before = csv.field_size_limit(FIELD_CHARS_MAX)
     texts: list[str | None] = []

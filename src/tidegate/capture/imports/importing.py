@@ -25,8 +25,8 @@ import pyarrow.compute as pc
 
 from tidegate.capture.compact import write_parquet
 from tidegate.capture.files import Files, files_in, is_parquet
-from tidegate.capture.import_files import Bad, FileBlock, Format, blocks_of
-from tidegate.capture.import_rules import ImportRules
+from tidegate.capture.imports.files import Bad, FileBlock, Format, blocks_of
+from tidegate.capture.imports.rules import ImportRules
 from tidegate.capture.retention import IMPORTED
 from tidegate.capture.rows import PREDICTIONS
 from tidegate.errors import InvalidArgument
