@@ -131,7 +131,8 @@ def deploy(
     by step, while no guardrail is breached ('tidegate canary --help'); the command returns at once.
 
     With --backend docker each replica is a container of the version's image, which is built first where there is none
-    yet. Another backend or other limits replace the replicas one after the other, without a gap.
+    yet; with --backend kubernetes it is a pod, whose model is fetched from the control plane or is in an image that was
+    pushed ('tidegate build --push'). Another backend or other limits replace the replicas without a gap.
     """
     client = app.client()
     serving = given_among(options)
