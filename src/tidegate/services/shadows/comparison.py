@@ -12,6 +12,8 @@ import numpy as np
 
 from tidegate.core.captured import Array, ShadowPairs
 from tidegate.sequential.paired import paired
+from tidegate.services.monitoring.truth import labels_of
+from tidegate.watch.losses import error_losses
 from tidegate.wire.shadows import PairedView
 from tidegate.wire.signature import PREDICTION, Signature
 
@@ -131,18 +133,11 @@ def _single(answers: Array) -> Array:
 
 
 def _right(answers: Array, labels: Array) -> Array:
-    """Which answers are their label. There are few classes and many rows, so each pair of them is judged once."""
+    """Which answers are their label, by the rule that monitors have for that (`watch.losses.error_losses`)."""
     if answers.ndim > 1:
         return np.zeros(len(answers), dtype=np.int64)
-    judged: dict[tuple[type, Any, str], int] = {}
-    found = np.empty(len(answers), dtype=np.int64)
-    for place, (answer, label) in enumerate(zip(answers.tolist(), labels.tolist(), strict=True)):
-        known = (type(answer), answer, label)
-        right = judged.get(known)
-        if right is None:
-            right = judged[known] = int(_says(answer, _label(label)))
-        found[place] = right
-    return found
+    is_right: Array = error_losses(answers, labels_of(labels)) == 0
+    return is_right.astype(np.int64)
 
 
 def _label(text: str) -> Any:
@@ -150,16 +145,6 @@ def _label(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return None
-
-
-def _says(answer: Any, label: Any) -> bool:
-    """Whether an answer is the label: 1, 1.0 and true are one class; so are a text and the same text."""
-    if isinstance(answer, str) or isinstance(label, str):
-        return str(answer) == str(label)
-    try:
-        return bool(float(answer) == float(label))
-    except (TypeError, ValueError, OverflowError):
-        return False
 
 
 def _nearer(labels: Array, live: Array, shadow: Array) -> Array:
