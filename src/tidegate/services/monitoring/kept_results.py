@@ -42,7 +42,7 @@ class ResultsKept:
             for hour_s in _hours(self._first(endpoint, uid, at), self.clock()):
                 self._write(endpoint, uid, hour_s)
         self._written = newest
-        if self.clock() - self._swept_at > SWEEP_S:
+        if newest and self.clock() - self._swept_at > SWEEP_S:
             self.files.delete_before(self.clock() - RESULTS_KEPT_S)
             self._swept_at = self.clock()
         return min(REST_S_MAX, max(LOOK_S, (self.monotonic() - begun) / SHARE_MAX))
