@@ -11,7 +11,7 @@ import pytest
 
 from support.ecs.replicas import Image
 from support.ecs.server import FakeAws
-from support.models import Models
+from support.images import plain_model
 from support.replicas import packaged
 from tidegate.adapters.ecs.client import AwsClient
 from tidegate.adapters.ecs.workloads import EcsWorkloads
@@ -56,9 +56,9 @@ def aws(whole_aws: FakeAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAws
 
 
 @pytest.fixture(scope="session")
-def manifest(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file, _ = packaged(Path(models.path("logistic.joblib")), tmp_path_factory.mktemp("package"))
-    return file
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("package")
+    return packaged(plain_model(folder / "plain"), folder)[0]
 
 
 @pytest.fixture
