@@ -83,3 +83,9 @@ def test_steps_rise_and_what_is_ahead_is_an_outline() -> None:
 def test_steps_that_do_not_follow_one_another_are_refused() -> None:
     with pytest.raises(ValueError, match="times"):
         stairs("t", [Stair(1.0, NOON, NOON + 5), Stair(5.0, NOON + 4, NOON + 9)])
+
+
+def test_a_value_has_its_unit_and_says_which_way_it_may_really_be() -> None:
+    told = limits("t", [Limit("latency", 15.6, 40.0, 50.0, unit="%"), Limit("drift", 0.044, 0.0, 0.25)]).svg
+    assert "15.6 % (up to 40 %), at most 50 %" in told
+    assert "0.044 (down to 0), at most 0.25" in told

@@ -114,8 +114,8 @@ def _words(one: Limit) -> str:
     limit = f"at {'least' if one.is_least else 'most'} {_number(one.limit)}{unit}"
     if value is None:
         return f"not known, {limit}"
-    reach = "" if bound is None else f" (or {written(bound)})"
-    return f"{written(value)}{reach}, {limit}"
+    reach = "" if bound is None else f" ({'up' if bound >= value else 'down'} to {written(bound)}{unit})"
+    return f"{written(value)}{unit}{reach}, {limit}"
 
 
 def _number(value: float) -> str:
