@@ -71,6 +71,11 @@ def monitored(tx: Session) -> list[tuple[EndpointRow, MonitorRow | None]]:
     return [(endpoint, row) for endpoint, row in found]
 
 
+def first_monitored(tx: Session) -> str | None:
+    """Of the endpoints that are monitored, the first by name."""
+    return next((endpoint.name for endpoint, row in monitored(tx) if settings_of(row).on), None)
+
+
 def blocks_of(tx: Session, uid: str) -> dict[tuple[str, str], Block]:
     """An endpoint's blocks by version and kind."""
     rows = tx.scalars(select(MonitorBlockRow).where(MonitorBlockRow.endpoint_uid == uid))

@@ -372,6 +372,23 @@ def test_what_is_lost_of_captured_rows_alerts_once(bench: Bench) -> None:
     assert look(bench.begin + 7, dropped=2, lost_bytes=9).state == "ok"
 
 
+def test_a_loss_alerts_at_one_endpoint_and_is_found_at_all(bench: Bench) -> None:
+    bench.container.endpoints.deploy("aardvark", rest.DeployRequest("churn", "1"), ME)
+    state = CompactorState(1, bench.begin, trouble="the disk is full")
+    observed: list[tuple[str, str]] = []
+
+    def observe(_tx: Any, endpoint: str, results: Any, _now: float) -> None:
+        observed.extend((endpoint, one.state) for one in results if one.monitor == "capture")
+
+    view = capture_view(msgspec.structs.replace(state, at_s=bench.begin), bench.begin)
+    monitoring = replace(bench.monitoring, recording=lambda: view, observe=observe)
+    (found,) = [one for one in monitoring.evaluate("churn", bench.begin + 1, asked=True) if one.monitor == "capture"]
+    assert (found.state, observed) == ("alert", [("churn", "ok")])
+    monitoring.configure("aardvark", MonitorRequest(on=False), ME)
+    monitoring.evaluate("churn", bench.begin + 2, asked=True)
+    assert observed[1:] == [("churn", "alert")]
+
+
 def test_traffic_that_stops_alerts_where_it_never_did(bench: Bench) -> None:
     bench.baseline()
     for look in range(14):
