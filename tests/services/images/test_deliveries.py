@@ -17,6 +17,7 @@ from tidegate.core.workloads import WorkloadKey, WorkloadSpec
 from tidegate.errors import ImageBuildFailed, ImagePending, ImagePushFailed, InvalidArgument, MissingLibrary
 from tidegate.services.images.deliveries import DeliverySettings, Needs, VersionDelivery
 from tidegate.services.images.replica_images import PUSHED_AGAIN_S, ReplicaImages
+from tidegate.settings import Settings
 from tidegate.store import pushed_images
 from tidegate.store.image_tables import PushedImageRow
 from tidegate.store.tables import JobRow
@@ -24,6 +25,7 @@ from tidegate.version import __version__
 from tidegate.wire import rest
 from tidegate.wire.manifest import Accelerated
 from tidegate.wiring import Container
+from tidegate.wiring.deliveries import version_delivery
 
 REGISTRY = "registry.example.com/team"
 REFERENCE = f"{REGISTRY}/churn@sha256:{'1' * 64}"
@@ -222,3 +224,14 @@ def test_of_several_platforms_the_one_that_is_asked_for_is_taken() -> None:
     assert choose([arm], REGISTRY, "linux/amd64") is None
     assert choose([], None, None) is None
     assert choose([amd], "registry.example.com/te", None) is None
+
+
+def test_each_engine_gets_what_it_can_start_from(container: Container) -> None:
+    settings = Settings.from_env({"TIDEGATE_ECS_ARCHITECTURE": "ARM64", "TIDEGATE_IMAGE_REGISTRY": f"{REGISTRY}/"})
+    made = version_delivery(settings, container.models, ReplicaImages(container.jobs), "http://10.0.0.1:8800")
+    assert made.settings.registry == REGISTRY
+    assert {name: made.needs(Placement(name)) for name in ("kubernetes", "ecs", "cloudrun")} == {
+        "kubernetes": Needs(fetches=True),
+        "ecs": Needs(fetches=False, platform="linux/arm64"),
+        "cloudrun": Needs(fetches=False, platform="linux/amd64"),
+    }
