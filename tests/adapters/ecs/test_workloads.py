@@ -14,7 +14,7 @@ from tidegate.adapters.ecs.workloads import EcsWorkloads
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery, Fetch
 from tidegate.core.workloads import EngineScaling, Instance, WorkloadSpec, WorkloadState
-from tidegate.errors import EngineUnavailable, InvalidArgument, NotLeader
+from tidegate.errors import EngineUnavailable, InvalidArgument, MissingExtra, NotLeader
 from tidegate.wire.replica_key import replica_key
 
 Make = Callable[..., EcsWorkloads]
@@ -316,3 +316,19 @@ def test_after_ecs_gave_up_a_further_try_is_one(engine: Make, spec: WorkloadSpec
     made.apply(spec)
     until(lambda: len(instances(made, spec)) > before, what="another try")
     assert service(aws, spec).primary is not failed
+
+
+def test_without_boto3_nothing_is_known_and_nothing_starts(
+    engine: Make, spec: WorkloadSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_module(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    made = engine()
+    monkeypatch.setattr("tidegate.adapters.ecs.client.import_module", no_module)
+    with pytest.raises(MissingExtra, match=r"pip install 'tidegate\[ecs\]'"):
+        made.check(spec.key.placement)
+    with pytest.raises(EngineUnavailable, match="needs boto3"):
+        made.observe()
+    with pytest.raises(EngineUnavailable, match="needs boto3"):
+        made.apply(spec)

@@ -112,13 +112,19 @@ class AwsClient:
             return self._regional()
 
     def call(self, service: str, operation: str, /, **request: Any) -> dict[str, Any]:
-        """One call of `CALLS`. Raises `EngineUnavailable`, `MissingExtra`, and `AwsRefusal` for any other refusal."""
+        """One call of `CALLS`. Raises `EngineUnavailable`, and `AwsRefusal` for any other refusal.
+
+        Without AWS's library nothing is known either: `require_boto3` says so before anything starts.
+        """
         if operation not in CALLS[service]:
             raise ValueError(f"{service}.{operation} is not among CALLS")
         fault = self._faults.get(service)
         if fault is not None and self._clock() < fault.retry_at:
             raise EngineUnavailable(fault.error.message, **fault.error.details)
-        errors = import_botocore("exceptions")
+        try:
+            errors = import_botocore("exceptions")
+        except MissingExtra as error:
+            raise self._failed(service, EngineUnavailable(error.message), answered=False) from error
         try:
             answer: dict[str, Any] = getattr(self._client(service), operation)(**request)
         except errors.ClientError as error:
@@ -221,6 +227,11 @@ def _boto3() -> Any:
         return import_module("boto3")
     except ModuleNotFoundError:
         raise MissingExtra("running replicas on AWS ECS needs boto3: pip install 'tidegate[ecs]'") from None
+
+
+def require_boto3() -> None:
+    """Raises `MissingExtra`."""
+    _boto3()
 
 
 def import_botocore(module: str) -> Any:

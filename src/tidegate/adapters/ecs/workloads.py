@@ -17,7 +17,7 @@ from tidegate import clock
 from tidegate.adapters.ecs import definition as d
 from tidegate.adapters.ecs import reading
 from tidegate.adapters.ecs.choosing import begins_anew, change_of
-from tidegate.adapters.ecs.client import AwsClient, AwsRefusal
+from tidegate.adapters.ecs.client import AwsClient, AwsRefusal, require_boto3
 from tidegate.adapters.ecs.services import Services
 from tidegate.adapters.ecs.tasks import FoundTask, Tasks
 from tidegate.core.engines.placement import Placement
@@ -63,6 +63,7 @@ class EcsWorkloads:
 
     def check(self, placement: Placement) -> None:
         """Whether tasks could be started: settings, sizes, credentials, the cluster."""
+        require_boto3()
         check_settings(self._settings)
         d.size_of(placement, self._settings)
         d.stop_s(self._settings)
