@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -315,3 +316,11 @@ def test_every_right_that_is_asked_for_is_used_and_no_other(subject: CloudRunSub
     assert fake.used - {ACT_AS} <= set(RIGHTS)
     of_registries = {"artifactregistry.repositories.downloadArtifacts"}
     assert set(RIGHTS) - fake.used == of_registries | ({"run.operations.get"} - fake.used)
+
+
+def test_without_googles_library_what_runs_is_unknown(
+    subject: CloudRunSubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "google.auth.transport.urllib3", None)
+    with pytest.raises(EngineUnavailable, match=r"pip install 'tidegate\[cloudrun\]'"):
+        subject.workloads().observe()

@@ -17,7 +17,7 @@ from tidegate.adapters.cloudrun.credentials import GoogleCredentials
 from tidegate.adapters.cloudrun.place import CloudRunPlace
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
-from tidegate.errors import EngineDenied, EngineRefused, EngineUnavailable
+from tidegate.errors import EngineDenied, EngineRefused, EngineUnavailable, MissingExtra
 from tidegate.wire.decoding import json_decoder
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 20.0
@@ -151,6 +151,8 @@ class CloudRunApi:
                 answer = self._asked(method, f"{self.place.apis[api]}/{path}", body, params)
         except EngineUnavailable as error:
             raise self._failed(error, api) from error
+        except MissingExtra as error:  # it was there when replicas were started: what runs is unknown without it
+            raise EngineDenied(error.message) from error
         except urllib3.exceptions.HTTPError as error:
             where = self.place.apis[api]
             raise self._failed(
