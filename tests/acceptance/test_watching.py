@@ -124,5 +124,7 @@ def test_nothing_is_said_where_nothing_is_known(platform: Platform, models: Mode
     found = platform.done("monitor", "unwatched", "--now")
     assert {one["state"] for one in found if one["monitor"] != "capture"} == {"unknown"}
     assert any("has answered no request since then" in one["verdict"] for one in found)
+    sql = "SELECT DISTINCT monitor FROM monitor_results WHERE state = 'unknown'"
+    until(lambda: {"monitor": "feature_drift"} in platform.done("capture", "unwatched", "--sql", sql), what="results")
     platform.done("monitor", "unwatched", "--off")
     assert platform.failed("monitor", "unwatched", "--now")["code"] == "conflict"
