@@ -163,7 +163,11 @@ class KubernetesApi:
             query["previous"] = "true"
         path = f"/api/v1/namespaces/{self.namespace}/pods/{quote(pod)}/log"
         answer = self._transport.call(Request("GET", path, query))
-        if answer.status in (400, 404):  # waits to start, has no container before this one, or is gone
+        if answer.status in (
+            204,
+            400,
+            404,
+        ):  # has no node yet, waits to start, has no container before this, or is gone
             return []
         if answer.status != 200:
             raise self._error(answer.status, answer.body, Asked("get", "", "pods/log", self.namespace, pod))

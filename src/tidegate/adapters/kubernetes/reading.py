@@ -28,8 +28,8 @@ SIGNALED, SIGNALS = 128, 65
 SIGTERM, SIGKILL = 143, 137
 _PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
 _CONFIG = frozenset({"CreateContainerConfigError"})
-_CREATE = frozenset({"CreateContainerError", "RunContainerError", "ImageInspectError", "StartError"})
-_BACK_OFF = "CrashLoopBackOff"
+_CREATE = frozenset({"CreateContainerError", "RunContainerError", "ImageInspectError"})
+_NEVER_RAN = frozenset({"ContainerCannotRun", "StartError"})
 NO_PULL, NO_START, NODE_GONE = "image_pull_failed", "model_crashed", "out_of_resources"
 """Codes of failures, as `core.reconcile.failures` reads them."""
 
@@ -112,6 +112,10 @@ def _address(pod: Object) -> str | None:
 def _ended(pod: Object, number: int, token: int, ended: Object) -> Instance:
     """One whose container ended. The last lines of its log are its termination message."""
     lines = str(ended.get("message") or "").splitlines()[-TAIL_LINES:]
+    if ended.get("reason") in _NEVER_RAN:
+        said = " ".join(lines) or ended.get("reason")
+        why = f"the container of pod {pod['metadata']['name']} cannot run: {said}"
+        return _dead(pod, number, token, None, (_error(NO_START, why),))
     said_itself = any(line.startswith(ERROR_PREFIX) for line in lines)
     why = None if said_itself else _why_ended(pod, ended)
     code = int(ended.get("exitCode", 0))
@@ -129,8 +133,6 @@ def _why_ended(pod: Object, ended: Object) -> str | None:
     if code in (0, SIGTERM):
         name = pod["metadata"]["name"]
         return f"its probes were not answered in time, so it was ended: 'kubectl describe pod {name}' says which"
-    if reason in ("ContainerCannotRun", "StartError"):
-        return f"its container cannot run: {ended.get('message', '')}"
     return None
 
 
