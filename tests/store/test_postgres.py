@@ -15,7 +15,7 @@ from tidegate.errors import InvalidArgument, StoreUnavailable
 from tidegate.store import fleets, models
 from tidegate.store.engine import Store, open_store
 from tidegate.store.jobs import get_job
-from tidegate.store.tables import JobRow, ReplicaRow
+from tidegate.store.tables import FailedReplicaRow, JobRow, ReplicaRow
 
 
 def _refusal(url: str) -> str:
@@ -93,6 +93,22 @@ def test_what_runs_is_read_anew_in_whatever_order_changes_are_committed(
     assert states() == ["draining", "stopping"]
     store.close()
     other.close()
+
+
+def test_the_longest_id_that_an_engine_gives_a_replica_has_room(postgres: Postgres) -> None:
+    store = open_store(postgres.new_database())
+    store.migrate()
+    fill(store, "here", endpoints=1, versions=1, running=1)
+    instance = f"{'p' * 63}.12"  # a pod's name, and how often its container started
+    ended = FailedReplicaRow(
+        replica=instance, endpoint="churn", version="1", at=1.0, kind="crash", backend="kubernetes", handle={}, log=[]
+    )
+    with store.transaction() as tx:
+        tx.get_one(ReplicaRow, "r-00000-01").id = instance
+        tx.add(ended)
+    with store.reading() as tx:
+        assert tx.get(ReplicaRow, instance) is not None
+    store.close()
 
 
 def test_numbers_that_json_does_not_have_become_null_and_long_texts_are_refused(postgres: Postgres) -> None:

@@ -31,6 +31,9 @@ from tidegate.store.monitoring_tables import MonitorBlockRow as MonitorBlockRow 
 from tidegate.store.monitoring_tables import MonitorResultRow as MonitorResultRow  # noqa: PLC0414
 from tidegate.store.monitoring_tables import MonitorRow as MonitorRow  # noqa: PLC0414
 
+INSTANCE_CHARS_MAX = 128
+"""Of a replica's id. Engines elsewhere name theirs: on Kubernetes a pod of 63 characters, and how often it started."""
+
 
 class ModelRow(Base):
     """A model's name and what is trusted of it."""
@@ -152,7 +155,7 @@ class ReplicaRow(Stamped, Base):
 
     __tablename__ = "replicas"
 
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    id: Mapped[str] = mapped_column(String(INSTANCE_CHARS_MAX), primary_key=True)
     endpoint: Mapped[str] = mapped_column(String(63), index=True)
     model: Mapped[str] = mapped_column(String(63))
     version: Mapped[str] = mapped_column(String(20))
@@ -181,7 +184,7 @@ class FailedReplicaRow(Base):
     __tablename__ = "failed_replicas"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    replica: Mapped[str] = mapped_column(String(32))
+    replica: Mapped[str] = mapped_column(String(INSTANCE_CHARS_MAX))
     endpoint: Mapped[str] = mapped_column(String(63), index=True)
     version: Mapped[str] = mapped_column(String(20))
     at: Mapped[float]
