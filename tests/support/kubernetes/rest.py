@@ -108,6 +108,8 @@ class Rest:
     def _read(self, call: Call, target: Target) -> Object | str:
         found = self._get(target)
         if target.subresource == "log":
+            if not found["spec"].get("nodeName"):
+                raise Refusal(204, "", "a pod without a node has no log")
             container = call.query.get("container") or found["spec"]["containers"][0]["name"]
             text = self._logs(target.namespace, target.name, container, call.query.get("previous") == "true")
             lines = text.splitlines(keepends=True)

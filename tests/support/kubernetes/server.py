@@ -143,7 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
             found = self._answer(network, body)
         except Refusal as refusal:
             retry = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
-            self._send(refusal.code, json.dumps(refusal.status).encode(), **retry)
+            status = b"" if refusal.code == 204 else json.dumps(refusal.status).encode()
+            self._send(refusal.code, status, **retry)
             return
         except Exception:
             said = f"the fake cluster failed: {traceback.format_exc()}"
