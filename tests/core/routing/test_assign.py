@@ -223,8 +223,8 @@ def test_raising_the_coverage_moves_no_unit_that_is_covered(
 def test_another_process_gives_every_unit_the_same_variant() -> None:
     """As after a restart: neither the seed of Python's own hashes nor the order of the weights says anything."""
     code = (
-        "import json, sys; from tidegate.core.routing.assign import Assignment;"
-        "shares, units = json.load(sys.stdin); table = Assignment(shares, 0.3, 'rest');"
+        "import json, sys; from tidegate.core.routing.assign import WeightedVariants;"
+        "shares, units = json.load(sys.stdin); table = WeightedVariants(shares, 0.3, 'rest');"
         "print(json.dumps([table.variant('salt', unit) for unit in units]))"
     )
     shares = {"treatment": 30.0, "control": 50.0, "other": 20.0}
