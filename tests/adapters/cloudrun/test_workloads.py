@@ -11,14 +11,20 @@ from support.wait import until
 from support.workload_subjects.cloudrun import NODE_KEY, REPOSITORY, CloudRunSubject
 from tidegate.adapters.cloudrun.rights import ACT_AS, RIGHTS
 from tidegate.core.engines.placement import Placement
+from tidegate.core.images.delivery import Delivery
 from tidegate.core.routing.targets import Address, address_of
-from tidegate.core.workloads import EngineScaling, Instance, Workloads, WorkloadState
-from tidegate.errors import EngineUnavailable, InvalidArgument, NotLeader
+from tidegate.core.workloads import EngineScaling, Instance, Workloads, WorkloadSpec, WorkloadState
+from tidegate.errors import EngineUnavailable, ImagePending, InvalidArgument, NotLeader
 from tidegate.wire.replica_key import replica_key
 
 
 def only(workloads: Workloads) -> WorkloadState:
     (state,) = workloads.observe()
+    return state
+
+
+def only_of(workloads: Workloads, version: str) -> WorkloadState:
+    (state,) = [one for one in workloads.observe() if one.key.version == version]
     return state
 
 
@@ -135,6 +141,31 @@ def test_other_bounds_are_another_revision_to_which_the_tag_moves_once_it_answer
     ]
 
 
+def test_what_runs_is_scaled_and_split_while_its_next_image_is_built(subject: CloudRunSubject) -> None:
+    workloads, one, two = subject.workloads(), subject.good(), subject.good(version="2")
+    for spec in (one, two):
+        workloads.apply(spec)
+        ready(workloads, spec.key.version)
+    (first, *_) = only_of(workloads, "1").instances
+
+    def builds(_spec: WorkloadSpec) -> Delivery:
+        raise ImagePending("waits for its image")
+
+    upgraded = subject.workloads(builds)
+    for spec in (one, two):
+        upgraded.apply(replace(spec, count=2, routed={"1": 70.0, "2": 30.0}))
+    fake = subject.server.fake
+    traffic = {one["tag"].partition("-")[0]: one["percent"] for one in fake.service("tidegate-churn")["traffic"]}
+    assert traffic == {"v1": 70, "v2": 30}
+    until(lambda: first.id not in [i.id for i in only_of(upgraded, "1").instances], what="the revision of two")
+    assert only_of(upgraded, "1").desired == 2
+    (young,) = only_of(upgraded, "1").instances
+    with pytest.raises(ImagePending):
+        upgraded.apply(replace(one, count=2, ending=(young.id,)))
+    with pytest.raises(ImagePending):
+        upgraded.apply(subject.good(version="6"))
+
+
 def test_of_no_replicas_nothing_is_left(subject: CloudRunSubject) -> None:
     workloads, spec = subject.workloads(), subject.good()
     workloads.apply(spec)
@@ -209,6 +240,16 @@ def test_what_others_change_meanwhile_is_read_again(subject: CloudRunSubject) ->
         workloads.apply(replace(spec, count=3))
 
 
+def test_one_that_somebody_deletes_meanwhile_is_made_anew(subject: CloudRunSubject) -> None:
+    workloads, spec, fake = subject.workloads(), subject.good(), subject.server.fake
+    workloads.apply(spec)
+    first = ready(workloads)
+    fake.deleted_meanwhile = True
+    workloads.apply(replace(spec, count=2))
+    assert ready(workloads).id != first.id
+    assert only(workloads).desired == 2
+
+
 def test_an_engine_that_is_away_is_unknown_and_never_empty(subject: CloudRunSubject) -> None:
     workloads, spec = subject.workloads(), subject.good()
     workloads.apply(spec)
@@ -271,6 +312,8 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     monkeypatch.setenv("TIDEGATE_CLOUDRUN_REGION", "mars-north1")
     with pytest.raises(EngineUnavailable, match="knows no region mars-north1"):
         subject.workloads().check(spec.key.placement)
+    with pytest.raises(EngineUnavailable, match="knows no region mars-north1"):
+        subject.workloads().apply(spec)
     monkeypatch.delenv("TIDEGATE_CLOUDRUN_PROJECT")
     with pytest.raises(InvalidArgument, match="needs TIDEGATE_CLOUDRUN_PROJECT: set for example"):
         subject.workloads().check(spec.key.placement)

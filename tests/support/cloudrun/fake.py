@@ -61,6 +61,7 @@ class FakeCloudRun:
     disabled: bool = False
     throttled: int = 0
     conflicts: int = 0
+    deleted_meanwhile: bool = False
     quota: str = ""
     create_fails: str = ""
     start_timeout_s: float = 60.0
@@ -133,6 +134,10 @@ class FakeCloudRun:
     def update(self, name: str, body: dict[str, Any], mask: list[str]) -> dict[str, Any]:
         with self.lock:
             before = self._found(name)
+            if self.deleted_meanwhile:
+                self.deleted_meanwhile = False
+                self.delete_service(name, "")
+                self._found(name)
             if self.conflicts > 0:
                 self.conflicts -= 1
                 before["etag"] = _etag()
@@ -355,7 +360,8 @@ class FakeCloudRun:
 
 
 def _etag() -> str:
-    return f'"{secrets.token_hex(6)}"'
+    """As Google's are: base64, in quotes, so that it has to be quoted in a query."""
+    return f'"{secrets.token_hex(6)}+a/cg=="'
 
 
 def _writable() -> Iterator[str]:

@@ -17,7 +17,7 @@ from support.cloudrun.instances import Image
 from support.cloudrun.server import FakeServer, fake_cloud_run
 from support.images import plain_model
 from support.replicas import packaged
-from tidegate.adapters.cloudrun.workloads import CloudRunWorkloads
+from tidegate.adapters.cloudrun.workloads import CloudRunWorkloads, Deliver
 from tidegate.adapters.cloudrun.workloads import build as build_workloads
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery
@@ -44,8 +44,8 @@ class CloudRunSubject:
     name: str = "cloudrun"
     pooled: bool = True
 
-    def workloads(self) -> Workloads:
-        return self._of(self.platform)
+    def workloads(self, deliver: Deliver | None = None) -> Workloads:
+        return self._of(self.platform, deliver)
 
     def elsewhere(self) -> Workloads:
         return self._of("ffffffff")
@@ -91,12 +91,12 @@ class CloudRunSubject:
         names = [one["name"].rpartition("/")[2] for one in mine]
         return [*names, *(str(pid) for pid in fake.processes())]
 
-    def _of(self, platform: str) -> CloudRunWorkloads:
+    def _of(self, platform: str, deliver: Deliver | None = None) -> CloudRunWorkloads:
         return build_workloads(
             lambda: Settings.from_env(dict(os.environ)),
             os.environ,
             platform,
-            lambda spec: Delivery(self.images.get(spec.key.version, f"{REPOSITORY}:{spec.key.version}")),
+            deliver or (lambda spec: Delivery(self.images.get(spec.key.version, f"{REPOSITORY}:{spec.key.version}"))),
             lambda name: replica_key(NODE_KEY, name),
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 import urllib3
@@ -80,14 +81,22 @@ class CloudRunApi:
             return []
 
     def create(self, name: str, service: Mapping[str, Any]) -> str:
-        """The name of the operation. Raises `Changed` where there is one by now."""
-        taken = self.call("POST", f"v2/{self.place.parent}/services", service, {"serviceId": name})
+        """The name of the operation. Raises `Changed` where there is one by now; see `services` of the region."""
+        try:
+            taken = self.call("POST", f"v2/{self.place.parent}/services", service, {"serviceId": name})
+        except Missing as error:
+            raise self.nowhere(str(error)) from error
         return str(taken.get("name", ""))
 
     def update(self, name: str, service: Mapping[str, Any], mask: str = "") -> str:
-        """The name of the operation; with a `mask`, these fields alone. `service` has the etag: raises `Changed`."""
+        """The name of the operation; with a `mask`, these fields alone. `service` has the etag: raises `Changed`,
+        also where somebody deleted it.
+        """
         where = f"v2/{self.place.parent}/services/{name}"
-        return str(self.call("PATCH", where, service, {"updateMask": mask} if mask else {}).get("name", ""))
+        try:
+            return str(self.call("PATCH", where, service, {"updateMask": mask} if mask else {}).get("name", ""))
+        except Missing as error:
+            raise Changed(str(error)) from error
 
     def delete(self, path: str, etag: str = "") -> None:
         """A service or a revision, by its full name; one that is gone is no error. Raises `Changed`, `Refused`."""
@@ -107,7 +116,7 @@ class CloudRunApi:
     # -- beside them -----------------------------------------------------------------------------------------------
 
     def log_lines(self, service: str, revision: str, lines_max: int) -> list[str]:
-        """What the instances of a revision wrote last, oldest first, by Cloud Logging."""
+        """What the instances of a revision wrote last, oldest first, by Cloud Logging; none where it knows nothing."""
         asked = {
             "resourceNames": [f"projects/{self.place.project}"],
             "filter": 'resource.type="cloud_run_revision"'
@@ -115,8 +124,11 @@ class CloudRunApi:
             "orderBy": "timestamp desc",
             "pageSize": min(max(lines_max, 1), LOG_LINES_MAX),
         }
-        entries = self.call("POST", "v2/entries:list", asked, api="logging").get("entries") or []
-        texts = [str(one.get("textPayload") or one.get("jsonPayload") or "") for one in entries]
+        try:
+            entries = self.call("POST", "v2/entries:list", asked, api="logging").get("entries") or []
+        except Missing:
+            return []
+        texts = [_text_of(one) for one in entries]
         return [line for text in reversed(texts) for line in text.splitlines()][-lines_max:]
 
     def missing_rights(self, permissions: list[str]) -> list[str]:
@@ -179,7 +191,7 @@ class CloudRunApi:
         if body is not None:
             data, headers["Content-Type"] = msgspec.json.encode(body), "application/json"
         if params:
-            url += "?" + "&".join(f"{key}={value}" for key, value in params.items())
+            url += f"?{urlencode(params)}"  # etags and page tokens are base64, in quotes: "CN+8…/cg=="
         return self._pool.request(method, url, body=data, headers=headers)
 
     def _error(self, status: int, said: Mapping[str, Any], call: str, api: str) -> Exception:
@@ -240,6 +252,12 @@ def _unavailable(status: int, message: str, said: Mapping[str, Any], call: str) 
     if status == 429:
         return EngineUnavailable(f"Google takes no more calls for now, or a quota is used up ({message}): tried again")
     return EngineUnavailable(f"Google's API answered {status} to {call} ({message or 'no reason given'})")
+
+
+def _text_of(entry: Mapping[str, Any]) -> str:
+    """A line that is JSON is kept by Cloud Logging as an object: it is JSON again here."""
+    told = entry.get("jsonPayload")
+    return str(entry.get("textPayload") or (msgspec.json.encode(told).decode() if told else ""))
 
 
 def _decoded(data: bytes) -> dict[str, Any]:

@@ -49,7 +49,7 @@ _placements = json_decoder(Placement)
 class Facts(msgspec.Struct, frozen=True):
     """Of one workload, as its service has it in an annotation. `shape` tells whether its revision is as it should be.
 
-    `pool` is how many batches its instances take at once, all together.
+    `pool` is how many batches its instances take at once, all together; `image` what its revision was made of.
     """
 
     version: str
@@ -60,6 +60,7 @@ class Facts(msgspec.Struct, frozen=True):
     pool: int
     shape: str
     revision: str
+    image: str = ""
 
 
 _facts = json_decoder(Facts)
@@ -159,7 +160,9 @@ def told_of(spec: WorkloadSpec, bounds: Bounds, replica: Replica, revision: str 
     placement = msgspec.json.encode(spec.key.placement, order="sorted").decode()
     pool = bounds.max * replica.concurrency
     shape = shape_of(spec.key.placement, bounds, replica)
-    return Facts(spec.key.version, placement, spec.key.form, spec.token, spec.count, pool, shape, revision)
+    return Facts(
+        spec.key.version, placement, spec.key.form, spec.token, spec.count, pool, shape, revision, replica.image
+    )
 
 
 def annotated(service: Mapping[str, Any], facts: Mapping[str, Facts]) -> dict[str, str]:

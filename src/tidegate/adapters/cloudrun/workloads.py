@@ -91,12 +91,12 @@ class CloudRunWorkloads:
         name, tag = s.service_name(spec.key), s.tag_of(spec.key)
         api = self._connected()
         bounds = s.bounds_of(spec, api.place.concurrency)
-        replica = self._replica(spec, api.place)
-        told = s.told_of(spec, bounds, replica)
 
         def change(found: dict[str, Any]) -> None:
             facts = s.facts_of(found)
             before = facts.get(tag)
+            replica = self._replica(spec, api.place, before)
+            told = s.told_of(spec, bounds, replica)
             anew = before is None or before.shape != told.shape or before.revision in spec.ending
             revision = f"{name}-{tag}-{secrets.token_hex(3)}" if anew or before is None else before.revision
             facts[tag] = msgspec.structs.replace(told, revision=revision)
@@ -260,7 +260,17 @@ class CloudRunWorkloads:
             except (Changed, Refused, InvalidArgument) as error:
                 log.debug("revision %s stays for now: %s", revision["name"], error)
 
-    def _replica(self, spec: WorkloadSpec, place: CloudRunPlace) -> s.Replica:
+    def _replica(self, spec: WorkloadSpec, place: CloudRunPlace, before: s.Facts | None) -> s.Replica:
+        """What is there keeps its image, also where another one would be delivered by now (an upgrade of Tidegate, one
+        that is still built): so it is scaled, and its traffic changed, meanwhile. Only what is made anew asks for one.
+        """
+        kept = "" if before is None or before.revision in spec.ending else before.image
+        image = kept or self._delivered(spec, place)
+        key = self._parts.key_of(s.credential_of(spec.key))
+        digest = _manifest(spec).digest
+        return s.Replica(image, key, digest, place.service_account, place.concurrency, self._parts.env)
+
+    def _delivered(self, spec: WorkloadSpec, place: CloudRunPlace) -> str:
         delivery = self._parts.deliver(spec)
         if delivery.fetch is not None:
             raise InvalidArgument(
@@ -270,9 +280,7 @@ class CloudRunWorkloads:
                 field="backend",
             )
         s.check_image(delivery.image, place.project, place.region)
-        key = self._parts.key_of(s.credential_of(spec.key))
-        digest = _manifest(spec).digest
-        return s.Replica(delivery.image, key, digest, place.service_account, place.concurrency, self._parts.env)
+        return delivery.image
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
