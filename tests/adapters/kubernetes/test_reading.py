@@ -205,6 +205,24 @@ def test_what_a_node_did_is_not_counted_against_the_version() -> None:
     assert "ended by node-1 (Evicted: The node was low on resource: memory.)" in failed.cause
 
 
+@pytest.mark.parametrize("code", [0, 137, 143])
+def test_a_replica_that_ran_when_its_node_took_the_pod_has_not_crashed(code: int) -> None:
+    """The statuses of containers stay in a pod that was evicted, or whose node shut down."""
+    shut = "Pod was terminated in response to imminent node shutdown."
+    target = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": shut}
+    state = {"restartCount": 2, "state": _ended(code)}
+    for status in (
+        {"phase": "Failed", "reason": "Terminated", "message": shut},
+        {"phase": "Running", "conditions": [target]},
+    ):
+        found = _only(_pod(state, **status))
+        failed = failure_of("crash", found.seen)
+        assert (found.id, found.seen.alive, failed.code) == (f"{NAME}.2", False, "out_of_resources")
+        assert shut in failed.cause
+    spared = {**target, "status": "False"}
+    assert failure_of("crash", _only(_pod(state, phase="Running", conditions=[spared])).seen).code is None
+
+
 def test_slices_say_which_pods_are_ready_and_which_end() -> None:
     def endpoint(name: str, **conditions: bool) -> dict[str, Any]:
         return {"addresses": ["10.1.2.3"], "conditions": conditions, "targetRef": {"kind": "Pod", "name": name}}

@@ -182,6 +182,19 @@ def test_two_replicas_have_a_budget_for_disruptions_and_one_has_none(
         assert _deployment(cluster)["spec"]["replicas"] == count
 
 
+def test_what_somebody_else_made_of_the_same_name_is_not_deleted(
+    cluster: FakeCluster, adapter: Make, spec: WorkloadSpec
+) -> None:
+    workloads, api = adapter(), connect(cluster.kubeconfig(), None, {})
+    workloads.apply(spec)
+    selector = {"matchLabels": {"tidegate.io/workload": NAME}}
+    theirs = {"metadata": {"name": NAME}, "spec": {"minAvailable": 1, "selector": selector}}
+    api.apply({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", **theirs})
+    cluster.delete("services", NAME)
+    until(partial(_applied_until, workloads, spec, partial(cluster.objects, "services")), what="the Service")
+    assert [one["metadata"]["name"] for one in cluster.objects("poddisruptionbudgets")] == [NAME]
+
+
 def test_the_engine_counts_where_it_scales_and_the_platform_again_afterwards(
     cluster: FakeCluster, adapter: Make, spec: WorkloadSpec
 ) -> None:

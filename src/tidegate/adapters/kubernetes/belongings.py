@@ -56,8 +56,8 @@ class Belongings:
         faults = [
             self._apply(own.secret(self._key_of(work.name))),
             self._apply(own.service()),
-            self._make_or_delete(POD_DISRUPTION_BUDGET, work.name, budget),
-            self._make_or_delete(AUTOSCALER, work.name, autoscaler),
+            self._make_or_delete(POD_DISRUPTION_BUDGET, work, budget),
+            self._make_or_delete(AUTOSCALER, work, autoscaler),
         ]
         self._made[work.name] = wanted
         self._faults[work.name] = "; ".join(filter(None, faults))
@@ -77,10 +77,10 @@ class Belongings:
     def _is_shown(self, kind: Kind, name: str) -> bool:
         return any(one["metadata"]["name"] == name for one in self._shown[kind].items())
 
-    def _make_or_delete(self, kind: Kind, name: str, manifest: Object | None) -> str:
+    def _make_or_delete(self, kind: Kind, work: Workload, manifest: Object | None) -> str:
         if manifest is not None:
             return self._apply(manifest)
-        self._api.delete(kind, name)
+        self._delete(kind, work.name, work.platform)  # 'kubectl autoscale' gives somebody else's the same name
         return ""
 
     def _apply(self, manifest: Object) -> str:

@@ -82,7 +82,8 @@ def instances_of(pod: Object, token: int, conditions: EndpointConditions | None)
     ended = state.get("terminated") or (last.get("terminated") if "waiting" in state else None)
     if ended is not None:
         if not pod["metadata"].get("deletionTimestamp"):
-            found.append(_ended(pod, number, token, ended))
+            taken = _taken_by_cluster(pod)
+            found.append(_ended(pod, number, token, ended) if taken is None else _dead(pod, number, token, None, taken))
     elif (why := _failure(pod)) is not None:
         found.append(_dead(pod, number, token, None, why))
     else:
@@ -151,11 +152,9 @@ def _handle(pod: Object, number: int, token: int) -> Handle:
 
 def _failure(pod: Object) -> tuple[str, ...] | None:
     """Why a pod whose container has not started will not: as a replica's own last line would say it."""
-    name, status = pod["metadata"]["name"], pod.get("status") or {}
-    if _phase(pod) == "Failed":
-        node = (pod.get("spec") or {}).get("nodeName", "its node")
-        why = ": ".join(filter(None, (status.get("reason"), status.get("message")))) or "it failed"
-        return (_error(NODE_GONE, f"pod {name} was ended by {node} ({why}): the cluster starts another one"),)
+    name = pod["metadata"]["name"]
+    if (taken := _taken_by_cluster(pod)) is not None and _phase(pod) == "Failed":
+        return taken
     for container in _all_containers(pod):
         waiting, ended = _waiting(container), _terminated(container)
         if waiting.get("reason") in _PULL:
@@ -167,6 +166,22 @@ def _failure(pod: Object) -> tuple[str, ...] | None:
             lines = str(ended.get("message") or "").splitlines()[-TAIL_LINES:]
             return (*lines, *(() if lines else (f"fetching the model ended with code {ended.get('exitCode')}",)))
     return None
+
+
+def _taken_by_cluster(pod: Object) -> tuple[str, ...] | None:
+    """Of a pod that ended, or that is ending: whether a node or the cluster took it, and why.
+
+    A pod of a Deployment fails as a whole for no other reason: its containers are started again. The condition is there
+    before the phase is (https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions).
+    """
+    target = _condition(pod, "DisruptionTarget")
+    if _phase(pod) != "Failed" and target.get("status") != "True":
+        return None
+    name, status = pod["metadata"]["name"], pod.get("status") or {}
+    node = (pod.get("spec") or {}).get("nodeName", "its node")
+    told = status if status.get("reason") else target
+    why = ": ".join(filter(None, (told.get("reason"), told.get("message")))) or "it failed"
+    return (_error(NODE_GONE, f"pod {name} was ended by {node} ({why}): the cluster starts another one"),)
 
 
 def _not_pulled(pod: Object, container: Object, said: str) -> str:
