@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import sys
@@ -126,6 +127,7 @@ def test_in_a_pod_the_service_account_is_used(tmp_path: Path) -> None:
         ({"cluster": {"server": "127.0.0.1:6443"}}, "https://host:6443 is wanted"),
         ({"cluster": {"server": "https://c", "certificate-authority": "none"}}, "as certificate-authority, cannot be"),
         ({"cluster": {"server": "https://c", "certificate-authority-data": "%"}}, "that is no base64"),
+        ({"cluster": {"server": "https://c", "insecure-skip-tls-verify": "false"}}, "neither true nor false"),
         ({"cluster": {"server": "https://c", "proxy-url": "socks5://p"}}, "neither http nor https: not supported"),
         ({"user": {"auth-provider": {"name": "gcp"}}}, "which is not supported: use an exec plugin"),
         ({"user": {"username": "me", "password": "hush"}}, "which is not supported: use a token"),
@@ -152,6 +154,14 @@ def test_files_that_are_no_kubeconfig_are_named(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("[1]")
     assert "is no kubeconfig" in refused(tmp_path / "list")
     assert "is a directory" in refused(tmp_path).lower()
+
+
+def test_a_kubeconfig_that_may_not_be_looked_at_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "stat", denied)
+    assert f"{tmp_path / 'config'} cannot be read: Permission denied" in refused(tmp_path / "config")
 
 
 def test_a_token_in_a_file_is_read_again(tmp_path: Path) -> None:

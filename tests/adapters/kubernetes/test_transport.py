@@ -130,6 +130,46 @@ def test_a_kubeconfig_that_was_mended_is_read_again(cluster: FakeCluster) -> Non
     assert timeless.api.version() == "v1.36.2"
 
 
+def test_an_authority_that_is_no_certificate_is_read_again(cluster: FakeCluster, tmp_path: Path) -> None:
+    (tmp_path / "ca").write_text("not yet")
+    right = cluster.kubeconfig().read_text()
+    config = tmp_path / "config"
+    config.write_text(right.replace(str(cluster.authority.ca_file), str(tmp_path / "ca")))
+    timeless = Timeless(config)
+    with pytest.raises(EngineDenied, match="is no certificate in PEM"):
+        timeless.api.version()
+    (tmp_path / "ca").write_bytes(cluster.authority.ca_file.read_bytes())
+    timeless.now += AWAY.longest_s
+    assert timeless.api.version() == "v1.36.2"
+
+
+def test_an_authority_that_was_mended_is_trusted_from_then_on(cluster: FakeCluster, tmp_path: Path) -> None:
+    stranger, config = Authority(tmp_path / "stranger"), cluster.kubeconfig()
+    right = config.read_text()
+    config.write_text(right.replace(str(cluster.authority.ca_file), str(stranger.ca_file)))
+    timeless = Timeless(config)
+    with pytest.raises(EngineDenied, match="correct certificate-authority"):
+        timeless.api.version()
+    config.write_text(right)
+    timeless.now += AWAY.longest_s
+    assert timeless.api.version() == "v1.36.2"
+
+
+def test_a_token_and_an_authority_that_changed_together_count_together(cluster: FakeCluster, tmp_path: Path) -> None:
+    """As when a cluster is made anew at the same address."""
+    stranger = Authority(tmp_path / "stranger")
+    right = cluster.kubeconfig(user={"token": "wrong"}).read_text()
+    config = tmp_path / "config"
+    config.write_text(right)
+    timeless = Timeless(config)
+    with pytest.raises(EngineDenied, match="renew the token"):
+        timeless.api.version()
+    config.write_text(right.replace(str(cluster.authority.ca_file), str(stranger.ca_file)))
+    timeless.now += AWAY.longest_s
+    with pytest.raises(EngineDenied, match="correct certificate-authority"):
+        timeless.api.version()
+
+
 def test_client_certificates_are_shown(cluster: FakeCluster, tmp_path: Path) -> None:
     pair = tmp_path / "pki"
     cert, key = client_certificate(cluster.authority, "a person")

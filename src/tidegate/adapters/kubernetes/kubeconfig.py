@@ -61,7 +61,7 @@ def find_access(
     `namespace` overrides the context's. Raises `EngineDenied`, saying what to do.
     """
     named = _paths(path, env)
-    files = [one for one in named if one.exists()]
+    files = [one for one in named if _is_there(one)]
     if files:
         return _from_files(files, namespace, env)
     if path is not None:
@@ -73,6 +73,14 @@ def find_access(
         f"no Kubernetes cluster is known: there is no kubeconfig at {looked}, and this is no pod with a service "
         "account. Set KUBECONFIG_PATH to a kubeconfig, and start the platform with it"
     )
+
+
+def _is_there(file: Path) -> bool:
+    """Also where one may not look: reading it says so then."""
+    try:
+        return file.exists()
+    except PermissionError:
+        return True
 
 
 def _paths(path: Path | None, env: Mapping[str, str]) -> list[Path]:
@@ -121,7 +129,7 @@ def _from_files(files: list[Path], namespace: str | None, env: Mapping[str, str]
         credentials=_credentials(user, cluster, env),
         ca_pem=cluster.data("certificate-authority"),
         server_name=cluster.text("tls-server-name") or None,
-        verify=not cluster.value.get("insecure-skip-tls-verify", False),
+        verify=not cluster.flag("insecure-skip-tls-verify"),
         proxy=_proxy(cluster) or _proxy_of(env, cluster.text("server")),
     )
 
@@ -140,6 +148,12 @@ class _Entry:
         if not isinstance(found, str):
             raise EngineDenied(f"the kubeconfig {self.file} has {name!r} that is no text")
         return found
+
+    def flag(self, name: str) -> bool:
+        found = self.value.get(name)
+        if not isinstance(found, bool | None):
+            raise EngineDenied(f"the kubeconfig {self.file} has {name!r} that is neither true nor false")
+        return bool(found)
 
     def path(self, name: str) -> Path | None:
         told = self.text(name)
@@ -301,7 +315,7 @@ def _told(cluster: _Entry) -> dict[str, Any]:
     found: dict[str, Any] = {
         "server": cluster.text("server"),
         "tls-server-name": cluster.text("tls-server-name"),
-        "insecure-skip-tls-verify": bool(cluster.value.get("insecure-skip-tls-verify")),
+        "insecure-skip-tls-verify": cluster.flag("insecure-skip-tls-verify"),
         "certificate-authority-data": "" if ca is None else base64.b64encode(ca).decode(),
         "proxy-url": cluster.text("proxy-url"),
     }

@@ -132,9 +132,18 @@ class Transport:
     def close(self) -> None:
         """Close the connections; the next request makes new ones."""
         with self._lock:
-            if self._pool is not None:
-                self._pool[1].clear()
-                self._pool = None
+            self._drop_pool()
+
+    def _forget(self) -> None:
+        """Somebody may mend the kubeconfig: it is read again, and connections are made by what it says then."""
+        with self._lock:
+            self._access = None
+            self._drop_pool()
+
+    def _drop_pool(self) -> None:
+        if self._pool is not None:
+            self._pool[1].clear()
+            self._pool = None
 
     def _sent(self, request: Request) -> BaseHTTPResponse:
         """The first answer that is no reason to ask again, or the last there was."""
@@ -145,6 +154,8 @@ class Transport:
             shown = self._shown()
             try:
                 response = self._send(request, shown)
+            except EngineDenied as fault:  # a certificate that is none
+                raise self._away(fault) from None
             except (HTTPError, OSError) as error:
                 if tries < TRIES_MAX and _may_repeat(request, error):
                     self._wait(RETRY.delay_s(tries, 0.0))
@@ -152,7 +163,7 @@ class Transport:
                 self._failed(error)
             if response.status == 401:
                 _drop(response)
-                if renewed or self.access.credentials.renew(shown) is None:
+                if renewed or self._renewed(shown) is None:
                     raise self._not_let_in()
                 renewed = True
                 continue
@@ -187,6 +198,12 @@ class Transport:
         except EngineDenied as fault:
             raise self._away(fault) from None  # so that no program is run for each request in vain
 
+    def _renewed(self, refused: Credential) -> Credential | None:
+        try:
+            return self.access.credentials.renew(refused)
+        except EngineDenied as fault:
+            raise self._away(fault) from None
+
     def _pool_for(self, shown: Credential) -> urllib3.PoolManager:
         """Connections belong to a certificate: another one makes new connections."""
         access = self.access
@@ -206,6 +223,8 @@ class Transport:
         raise self._away(unreachable(self.access, error)) from error
 
     def _away(self, fault: EngineUnavailable) -> EngineUnavailable:
+        if isinstance(fault, EngineDenied):
+            self._forget()
         with self._lock:
             self._failures += 1
             self._retry_at = self._clock() + AWAY.delay_s(self._failures, 0.0)
@@ -222,8 +241,6 @@ class Transport:
 
     def _not_let_in(self) -> EngineDenied:
         access = self.access
-        with self._lock:
-            self._access = None  # somebody may mend the kubeconfig: it is read again
         fault = EngineDenied(
             f"the Kubernetes cluster at {access.server} does not take the credentials of {access.where}; they may have "
             f"expired: {access.credentials.advice}",
