@@ -3,10 +3,16 @@
 A new engine is its adapter (a `core.ports.Backend`, which `tests/conformance/backend` takes as a subject, or where it
 places replicas itself a `core.workloads.Workloads`, for `tests/conformance/workloads`), an entry of
 `core.engines.capabilities` that says what it can do, and one of `BUILDERS` or `WORKLOADS`. What else names engines is
-not derived from these: `settings.backend`, `control/options.py`, `console/deploying.py` (`ENGINES`),
-`doctor/servers.py` and `doctor/kubernetes.py`, which look for an engine's server, and `down.py`, which ends what a
-control plane that is gone left there. The default limits of replicas (`wiring/defaults.py`) are those of Docker's
-settings.
+not derived from these:
+
+- words: the help of `settings.backend` and `console/deploying.py` (`ENGINES`);
+- its settings: `settings.py` (of clouds `cloud_settings.py`), an extra of `pyproject.toml` for its library;
+- `doctor/`, where each engine has a check that `doctor/__main__.py` names (Docker's is in `servers.py`);
+- `down.py`, which ends what a control plane that is gone left on Docker; the default limits of replicas
+  (`wiring/defaults.py`) are those of Docker's settings;
+- `wiring/deliveries.py`, where its replicas need images for one processor;
+- manifests (`tidegate export --format`), if it shall have some: `core/manifests/export.py`, `cli/endpoints/apply.py`;
+- its page in `docs/engines`, listed in `docs/engines.md` and `mkdocs.yml`.
 """
 
 from __future__ import annotations

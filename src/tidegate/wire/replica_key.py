@@ -1,7 +1,9 @@
-"""The keys of replicas that are reached by TCP or a URL: worked out from the node key and a name, and kept nowhere.
+"""The keys of replicas that are reached by TCP or a URL: worked out from the node key and a name.
 
-A gateway works one out when it connects, an engine when it starts the replica that shall ask for it. Whoever has one,
-as the replica itself does, learns neither the node key nor another replica's.
+A gateway works one out when it connects, an engine's adapter when it starts the replica that shall ask for it: neither
+the database nor the routing snapshot has any, only names (`credential`). Where the replica reads its own from is its
+engine's (a Secret of Kubernetes; a parameter or the task definition of ECS). Whoever has one learns neither the node
+key nor another replica's.
 """
 
 from __future__ import annotations

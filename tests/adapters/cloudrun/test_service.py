@@ -36,7 +36,7 @@ def test_a_service_says_which_workloads_it_has() -> None:
     assert service["annotations"]["of"] == "others"
     assert list(s.facts_of(service)) == [tag]
     found = s.facts_of(service)[tag]
-    assert s.key_of(service, found) == KEY
+    assert s.workload_of(service, found) == KEY
     assert (found.token, found.count, found.pool) == (7, 2, 12)
     assert s.annotated(service, {}) == {"of": "others"}
 

@@ -146,7 +146,7 @@ def facts_of(service: Mapping[str, Any]) -> dict[str, Facts]:
     return found
 
 
-def key_of(service: Mapping[str, Any], facts: Facts) -> WorkloadKey | None:
+def workload_of(service: Mapping[str, Any], facts: Facts) -> WorkloadKey | None:
     """The workload that these facts are of; None where they do not say."""
     endpoint = (service.get("labels") or {}).get(ENDPOINT, "")
     try:

@@ -135,7 +135,7 @@ class CloudRunWorkloads:
             self._unblock(name, service, here)
             seen = reading.Seen(service, revisions, {one: self._tail(name, one) for one in here})
             for tag, facts in s.facts_of(service).items():
-                key = s.key_of(service, facts)
+                key = s.workload_of(service, facts)
                 if key is not None and s.tag_of(key) == tag:
                     states.append(reading.state_of(seen, key, facts))
         self._failed = failed

@@ -102,8 +102,9 @@ def observed(fleet: Fleet, backend: str, states: Sequence[WorkloadState] | None,
     replica                                | then
     ---------------------------------------|------------------------------------------------------------------
     the engine shows it                    | as shown
-    the engine ends it, nobody here did    | drains: no gateway shall use it
-    the engine shows it no more            | gone, and that is no failure: a node was emptied, a pod evicted
+    the engine ends it (evicts the pod,    | drains: it leaves the routing snapshot
+    empties its node), nobody here did     |
+    the engine shows it no more            | gone, and that is no failure
     new, and dead already                  | a failed start
     """
     if states is None:

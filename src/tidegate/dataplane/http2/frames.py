@@ -1,6 +1,6 @@
 """HTTP/2's bytes: frames, literal header fields (RFC 9113 and RFC 7541), and what a server says first. No I/O.
 
-Used by the other `http2_*.py`.
+Used by the other files of this room.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What the HTTP/2 connections of a server share: turns of the loop, and a budget for frames that bring nothing.
 
-Used by `connection.py`. A client gains neither by opening more connections.
+It bounds floods (resets, pings, settings, empty frames) by client address: a client gains nothing by opening more
+connections. Used by `connection.py`.
 """
 
 from __future__ import annotations
