@@ -21,7 +21,7 @@ from support.control import ME, SIGNATURE, add_version, container_at, served
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Fetch, version_path
 from tidegate.core.workloads import WorkloadKey
-from tidegate.errors import ArtifactDamaged, DeadlineExceeded, DiskFull, Forbidden, MissingLibrary, ModelLoadFailed
+from tidegate.errors import ArtifactDamaged, DiskFull, Forbidden, MissingLibrary, ModelLoadFailed, PartUnavailable
 from tidegate.fetch import fit, receive
 from tidegate.fetch.__main__ import main
 from tidegate.fetch.receive import Wanted, fetch
@@ -86,7 +86,7 @@ def test_what_is_there_is_not_fetched_again(api: httpx.Client, container: Contai
     nowhere = wanted(api, container, url="http://127.0.0.1:9", timeout_s=0.0)
     assert fetch(nowhere, tmp_path, print) == first
     (tmp_path / "package" / "MLmodel").write_text("something else")
-    with pytest.raises(DeadlineExceeded, match="TIDEGATE_CONTROL_URL_INSIDE"):
+    with pytest.raises(PartUnavailable, match="TIDEGATE_CONTROL_URL_INSIDE"):
         fetch(nowhere, tmp_path, print)
     assert fetch(asked, tmp_path, print) == first
     assert find_fault(tmp_path / "package") is None
@@ -120,6 +120,8 @@ def test_the_command_says_why_in_its_last_line(
     assert line.startswith("tidegate-error: ")
     assert json.loads(line.partition(": ")[2])["code"] == "unauthenticated"
     assert main([*given, "--credential", own.credential, "--into", str(tmp_path / "none")]) == 2
+    for never in ("nan", "inf", "-1"):
+        assert main([*given, "--credential", own.credential, "--into", str(tmp_path), "--timeout-s", never]) == 2
     monkeypatch.delenv("TIDEGATE_API_KEY")
     assert main([*given, "--credential", own.credential, "--into", str(tmp_path)]) == 2
     assert "TIDEGATE_API_KEY" in capfd.readouterr().err
@@ -217,6 +219,7 @@ def test_what_breaks_off_or_fails_for_a_while_is_asked_for_again(
     cut = heads | {"Content-Length": str(len(good.content))}
     server = answering(
         (503, {}, b"not json"),
+        (429, {"Retry-After": "\xb2"}, b""),
         (200, cut, good.content[:700]),
         (200, heads, good.content[:1024]),
         (200, heads, good.content[:-600] + b"x" * 600),
@@ -225,7 +228,7 @@ def test_what_breaks_off_or_fails_for_a_while_is_asked_for_again(
     said: list[str] = []
     asked = wanted(api, container, url=f"http://127.0.0.1:{server.server_port}")
     fetch(asked, tmp_path, said.append)
-    assert len(said) == 4
+    assert len(said) == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "package"]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -50,6 +51,8 @@ def _wanted(options: argparse.Namespace) -> Wanted:
         raise KeyRequired(f"set {KEY} to the key that goes by the name {options.credential!r}")
     if not options.version_path.startswith("/"):
         raise InvalidArgument(f"--version-path {options.version_path!r} begins with no '/'", field="version_path")
+    if not 0 <= options.timeout_s < math.inf:
+        raise InvalidArgument(f"--timeout-s {options.timeout_s:g} is no number of seconds: 600", field="timeout_s")
     what = (options.url, options.version_path, options.digest, options.credential)
     return Wanted(*what, key, options.timeout_s, options.ca_file)
 

@@ -17,10 +17,10 @@ import urllib3
 
 from tidegate.errors import (
     ArtifactDamaged,
-    DeadlineExceeded,
     DiskFull,
     InvalidArgument,
     ModelLoadFailed,
+    PartUnavailable,
     TidegateError,
 )
 from tidegate.errors.codes import by_code
@@ -64,8 +64,9 @@ class _Again(Exception):
 def fetch(wanted: Wanted, into: Path, say: Callable[[str], None]) -> Manifest:
     """Put the version's files into the folder, unless they are there; whole, or as it was. Returns the manifest.
 
-    `say` is told why it is tried again. Raises what the control plane refuses it with, `DeadlineExceeded`,
-    `ArtifactDamaged`, `DiskFull`, and `MissingLibrary` or `ModelLoadFailed` where it cannot be loaded here.
+    `say` is told why it is tried again. Raises what the control plane refuses it with, `PartUnavailable` where that did
+    not answer in time, `ArtifactDamaged`, `DiskFull`, and `MissingLibrary` or `ModelLoadFailed` where it cannot be
+    loaded here.
     """
     if (there := _there(wanted.digest, into)) is not None:
         return there
@@ -84,7 +85,7 @@ def fetch(wanted: Wanted, into: Path, say: Callable[[str], None]) -> Manifest:
             pause_s = max(after_s, min(PAUSE_FIRST_S * 2.0 ** min(failures - 1, 16), PAUSE_LONGEST_S))
             pause_s *= random.uniform(0.5, 1.0) if not after_s else 1.0  # noqa: S311 - no secret
             if time.monotonic() + pause_s > give_up_at:
-                raise DeadlineExceeded(
+                raise PartUnavailable(  # no fault of the version's: core.reconcile.failures
                     f"the version did not come from {wanted.url} within {wanted.timeout_s:g} s: {why}. Is that the "
                     "control plane's address as seen from here (TIDEGATE_CONTROL_URL_INSIDE)?"
                 )
@@ -137,7 +138,7 @@ def _check_answer(answer: urllib3.BaseHTTPResponse, wanted: Wanted) -> None:
     why = str(body.get("error") or f"it answered {answer.status}")
     if answer.status in PASSING:
         after = answer.headers.get("retry-after", "")
-        raise _Again(why, min(float(after), PAUSE_LONGEST_S) if after.isdigit() else 0.0)
+        raise _Again(why, min(float(after), PAUSE_LONGEST_S) if after.isdecimal() else 0.0)
     raise by_code(str(body.get("code", "")))(f"{wanted.url} does not give the version: {why}")
 
 

@@ -172,11 +172,11 @@ def test_an_image_that_cannot_be_pulled_is_held_against_the_version(
 
 
 def test_a_model_that_could_not_be_fetched_fails_with_the_words_of_what_fetches_it() -> None:
-    line = 'tidegate-error: {"error": "the control plane does not answer", "code": "artifacts_unavailable"}'
+    line = 'tidegate-error: {"error": "the control plane does not answer", "code": "part_unavailable"}'
     for state in (_ended(1, line), _waiting("CrashLoopBackOff")["state"]):
         fetch = {"name": "fetch", "restartCount": 1, "state": state, "lastState": _ended(1, line)}
         pod = _pod(_waiting("PodInitializing"), phase="Pending", initContainerStatuses=[fetch])
-        assert failure_of("start", _only(pod).seen).code == "artifacts_unavailable"
+        assert failure_of("start", _only(pod).seen).code == "part_unavailable"
     done = {"name": "fetch", "restartCount": 0, "state": _ended(0, "", "Completed")}
     assert _only(_pod(_waiting("PodInitializing"), phase="Pending", initContainerStatuses=[done])).seen.alive
 

@@ -391,7 +391,7 @@ def test_a_replica_whose_form_is_unknown_is_left_alone_and_one_still_loading_the
     assert made.fleet.replicas[0].state == "stopping"
 
 
-@pytest.mark.parametrize("code", ["out_of_resources", "disk_full", "store_unavailable"])
+@pytest.mark.parametrize("code", ["out_of_resources", "disk_full", "store_unavailable", "part_unavailable"])
 @pytest.mark.parametrize("state", ["starting", "ready"])
 def test_what_the_platform_lacked_is_told_and_tried_again_and_never_held_against_a_version(
     code: str, state: ReplicaState

@@ -115,8 +115,8 @@ def _ended(pod: Object, number: int, token: int, ended: Object) -> Instance:
     lines = str(ended.get("message") or "").splitlines()[-TAIL_LINES:]
     if ended.get("reason") in _NEVER_RAN:
         said = " ".join(lines) or ended.get("reason")
-        why = f"the container of pod {pod['metadata']['name']} cannot run: {said}"
-        return _dead(pod, number, token, None, (_error(NO_START, why),))
+        cannot = f"the container of pod {pod['metadata']['name']} cannot run: {said}"
+        return _dead(pod, number, token, None, (_error(NO_START, cannot),))
     said_itself = any(line.startswith(ERROR_PREFIX) for line in lines)
     why = None if said_itself else _why_ended(pod, ended)
     code = int(ended.get("exitCode", 0))

@@ -35,8 +35,12 @@ FAILED_STARTS_MAX_BY_CODE = {
 """Failures that another try will not mend; a load may also run out of memory, so it gets a second one."""
 
 
-OF_THE_PLATFORM = frozenset({"out_of_resources", "disk_full", "store_unavailable", "files_busy", "engine_unavailable"})
-"""Failures of what a replica stands on: shown, tried again after a pause, and never counted against a version."""
+OF_THE_PLATFORM = frozenset(
+    {"out_of_resources", "disk_full", "store_unavailable", "files_busy", "engine_unavailable", "part_unavailable"}
+)
+"""Failures of what a replica stands on, or has its version from: shown, tried again after a pause, and never counted
+against a version.
+"""
 PLATFORM_PAUSE_OF = 3
 """The pause after one is as long as after so many failures of the version itself."""
 
