@@ -6,7 +6,9 @@ import asyncio
 import base64
 import json
 import ssl
+import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, TargetLost
 from tidegate.errors import Overloaded, TidegateError
 from tidegate.gateway.upstream import identity
 from tidegate.gateway.upstream.dial import Secrets, UpstreamAddress
+from tidegate.gateway.upstream.front import ABORTED_MAX
 from tidegate.gateway.upstream.identity import IdTokens
 from tidegate.gateway.upstream.target import UpstreamHooks, UpstreamTarget
 from tidegate.wire.identity import IdToken, expiry_of
@@ -141,6 +144,15 @@ def test_where_no_instance_comes_within_the_deadline_the_client_is_told_to_try_a
     run(tmp_path, [BUSY], story)
 
 
+def test_an_answer_that_the_front_does_not_pass_on_is_not_computed_until_the_deadline(tmp_path: Path) -> None:
+    async def story(asked: Asked) -> None:
+        assert type(await asked.send(within_s=60.0)) is TargetLost
+        assert len(asked.front.heads) == ABORTED_MAX + 1
+        assert not asked.downs
+
+    run(tmp_path, [answer(500, b"Response size was too large.")], story)
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
@@ -180,6 +192,34 @@ def test_a_token_is_followed_by_another_before_it_runs_out_on_the_same_connectio
         assert not asked.downs
 
     run(tmp_path, [FINE], story, IdTokens(fetch))
+
+
+def test_a_token_that_is_slow_to_come_holds_up_no_other_and_nobody_who_has_one() -> None:
+    now, slow, asked, go_on = [1000.0], set[str](), threading.Event(), threading.Event()
+
+    def fetch(audience: str) -> IdToken:
+        if audience in slow:
+            asked.set()
+            assert go_on.wait(10)
+        return IdToken(f"{audience} at {now[0]:g}", now[0] + 3600)
+
+    tokens = IdTokens(fetch, lambda: now[0])
+    assert tokens.get("a").token == "a at 1000"
+    now[0] += 3100
+    slow.add("a")
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            first = pool.submit(tokens.get, "a")
+            assert asked.wait(10)
+            assert pool.submit(tokens.get, "b").result(10).token == "b at 4100"
+            assert pool.submit(tokens.get, "a").result(10).token == "a at 1000", "it has not run out"
+        finally:
+            go_on.set()
+        assert first.result(10).token == "a at 4100"
+
+
+def test_a_token_is_in_no_text_of_itself() -> None:
+    assert "signed" not in repr(IdToken("signed", 1.0))
 
 
 def test_a_token_is_kept_until_shortly_before_it_runs_out_and_used_while_nobody_makes_another() -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 
 @dataclass(frozen=True)
 class IdToken:
-    """`expires_at` is in seconds since 1970."""
+    """`expires_at` is in seconds since 1970. The token is a secret: no text of this has it."""
 
-    token: str
+    token: str = field(repr=False)
     expires_at: float
 
 

@@ -59,7 +59,7 @@ class Secrets:
 class _Shown:
     """What requests to this target carry."""
 
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     token: IdToken | None = None
 
 

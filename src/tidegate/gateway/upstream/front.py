@@ -21,6 +21,12 @@ LOST_STATUSES = (502, 503)
 """'The connection to the instance had an error': it may have been computing."""
 
 
+ABORTED_STATUS, ABORTED_MAX = 500, 3
+"""Cloud Run answers 500 for want of instances, and also where a replica's answer is too long for it: the batch is then
+computed each time. Sent again so many times, it is taken for lost.
+"""
+
+
 class FrontSays(Enum):
     """`NO_INSTANCE`: the batch was given to none. `LOST`: to one that went away."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import urllib3
@@ -38,13 +38,17 @@ def no_tokens(audience: str) -> IdToken:
 
 @dataclass
 class _Kept:
+    asking: threading.Lock = field(default_factory=threading.Lock)
     token: IdToken | None = None
     fault: str = ""
     ask_again_at: float = 0.0
 
 
 class IdTokens:
-    """Tokens by audience, each asked for once for all connections. Safe to share between threads."""
+    """Tokens by audience, each asked for once for all connections. Safe to share between threads.
+
+    One that is slow to come is waited for by those alone who have none for that audience.
+    """
 
     def __init__(self, fetch: TokenOf, clock: Clock = now) -> None:
         self._fetch = fetch
@@ -59,11 +63,16 @@ class IdTokens:
             self._kept.move_to_end(audience)
             while len(self._kept) > KEPT_MAX:
                 self._kept.popitem(last=False)
-            if self._clock() >= kept.ask_again_at:
-                self._ask(audience, kept)
-            if kept.token is None or kept.token.expires_at <= self._clock():
-                raise OSError(kept.fault)
-            return kept.token
+        has_one = kept.token is not None and kept.token.expires_at > self._clock()
+        if self._clock() >= kept.ask_again_at and kept.asking.acquire(blocking=not has_one):
+            try:
+                if self._clock() >= kept.ask_again_at:  # nobody else asked meanwhile
+                    self._ask(audience, kept)
+            finally:
+                kept.asking.release()
+        if kept.token is None or kept.token.expires_at <= self._clock():
+            raise OSError(kept.fault)
+        return kept.token
 
     def _ask(self, audience: str, kept: _Kept) -> None:
         try:

@@ -20,7 +20,7 @@ from tidegate.dataplane.calls.outputs import Outputs, TargetHung, TargetLost, Ta
 from tidegate.errors import DeadlineExceeded, Overloaded, TidegateError
 from tidegate.gateway.upstream.connection import HopAnswer, HopConnection
 from tidegate.gateway.upstream.dial import REFUSALS, Dialer, Secrets, Unavailable, UpstreamAddress
-from tidegate.gateway.upstream.front import FrontSays, said_by_front, wait_s
+from tidegate.gateway.upstream.front import ABORTED_MAX, ABORTED_STATUS, FrontSays, said_by_front, wait_s
 from tidegate.gateway.upstream.hop import HopRequest, is_long, is_long_answer, read_answer
 from tidegate.gateway.upstream.place import shown
 
@@ -95,7 +95,7 @@ class UpstreamTarget:
         self._request = NOTHING
         self._written = self._in_part = False
         self._sent_again = False
-        self._turned_away = 0
+        self._turned_away = self._aborted = 0
         self._resend: asyncio.TimerHandle | None = None
         self._idle_since_s = 0.0
         self._ask_life_s = 0.0
@@ -108,7 +108,7 @@ class UpstreamTarget:
         """Send a batch; `done` is called once, later, with outputs or an error (see `BatchTarget`)."""
         self._batch, self._done = batch, done
         self._written = self._in_part = False
-        self._turned_away = 0
+        self._turned_away = self._aborted = 0
         self._sent_again = batch.sent_s - self._idle_since_s < IDLE_S_MIN
         self._ask_life_s = batch.sent_s + batch.hang_s
         if is_long(batch):
@@ -258,6 +258,9 @@ class UpstreamTarget:
             self._was_refused(answer.status)
             return True
         said = said_by_front(answer) if self.where.audience else None
+        if said is FrontSays.NO_INSTANCE and answer.status == ABORTED_STATUS:
+            self._aborted += 1
+            said = said if self._aborted <= ABORTED_MAX else FrontSays.LOST
         if said is FrontSays.NO_INSTANCE:
             self._wait_for_instance(batch)
         elif said is FrontSays.LOST:
