@@ -11,7 +11,7 @@ import pytest
 
 from support.cloudrun.instances import Image
 from support.cloudrun.server import FakeServer, fake_cloud_run
-from support.engine_walk import STEP_S, Walk
+from support.engine_walk import Walk
 from support.images import PLAIN_MODEL
 from support.platform import Platform
 from support.wait import until
@@ -53,18 +53,6 @@ class Ground:
     def left(self) -> list[str]:
         fake = self.google.fake
         return [*fake.services, *map(str, fake.processes())]
-
-
-class PushedWalk(Walk):
-    """Both versions are registered before, with their images."""
-
-    def _cli(self, *args: str) -> None:
-        if args[0] == "register":
-            return
-        if "--name" in args:  # goes with files
-            at = args.index("--name")
-            args = (*args[:at], *args[at + 2 :])
-        self.platform.done(*args, timeout_s=STEP_S * 2)
 
 
 @pytest.fixture
@@ -125,6 +113,6 @@ def test_an_endpoint_on_cloud_run_follows_its_load_there_and_answers_through_its
 @pytest.mark.timeout(900)
 def test_the_whole_walk_without_a_failed_request(ground: Ground) -> None:
     versions = [ground.register(version) for version in ("1", "2")]
-    walk = PushedWalk(ground.platform, "cloudrun", "churn", versions, ROW, ground.left, pooled=True)
+    walk = Walk(ground.platform, "cloudrun", "churn", versions, ROW, ground.left, pooled=True)
     traffic = walk.all(requests_min=int(os.environ.get("TIDEGATE_WALK_REQUESTS", "5000")))
     assert traffic.asked >= 5000

@@ -9,96 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from support.control import ME, add_version, container_at
-from support.memory_backend import MemoryBackend
-from support.memory_workloads import MemoryWorkloads
+from support.control import ME, add_version
 from support.wait import until
+from support.workload_bench import Bench
 from tidegate.core.endpoints.effective import AutomatedReplicas
 from tidegate.core.engines.capabilities import KUBERNETES
 from tidegate.core.engines.placement import PROCESSES, Placement
 from tidegate.core.reconcile.failures import ERROR_PREFIX
-from tidegate.core.reconcile.fleet import GatewayFacts, ReconcileLimits
 from tidegate.core.workloads import EngineScaling, WorkloadKey, WorkloadSpec
 from tidegate.errors import NotLeader, UnknownEndpoint
-from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
-from tidegate.loops.replica_engine import ReplicaEngine
-from tidegate.loops.workload_engines import EnginesUsed, WorkloadEngines
 from tidegate.store import automation
 from tidegate.store.endpoints import get_endpoint
-from tidegate.store.fleet import load_snapshot
 from tidegate.store.history import Entry
-from tidegate.wire.rest import DeployRequest, RollbackRequest, ScaleRequest, TrafficRequest
-from tidegate.wire.snapshot import decode_snapshot
-from tidegate.wiring import Container
-
-
-class Bench:
-    """A control plane's loop on a real store and an engine in memory, with time in the test's hand."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.engine = MemoryWorkloads()
-        self.container: Container = container_at(folder / "data", {self.engine.name: self.engine}, backend=KUBERNETES)
-        self.now = 1000.0
-        self.gateways: tuple[GatewayFacts, ...] = ()
-        self.loop = self.new_loop(token=2)
-
-    def new_loop(self, token: int) -> Reconciler:
-        """As each term makes it: with nothing in mind."""
-        store, path = self.container.store, self.container.manifests.path
-        engines = WorkloadEngines(
-            {self.engine.name: self.engine},
-            path,
-            lambda: self.now,
-            token,
-            EnginesUsed(self.folder / "engines"),
-            lambda: self.now,
-        )
-        return Reconciler(
-            ReconcileDependencies(
-                store=store,
-                engine=ReplicaEngine(MemoryBackend(), store, path, lambda: self.now, token=token),
-                placement=Placement(KUBERNETES),
-                snapshot_written=lambda: None,
-                gateways=lambda: (self.gateways, 60.0),
-                metrics=LoopMetrics(CollectorRegistry()),
-                limits=ReconcileLimits(keep_previous_s=100, drain_s=5),
-                clock=lambda: self.now,
-                ticks=lambda: self.now,
-                workloads=engines,
-            )
-        )
-
-    def deploy(self, version: str = "1", replicas: int = 1) -> None:
-        self.container.endpoints.deploy("churn", DeployRequest("churn", version, replicas), ME)
-
-    def steps(self, count: int = 4, each_s: float = 0.2) -> None:
-        for _ in range(count):
-            self.now += each_s
-            self.loop.step()
-
-    def let_go(self) -> None:
-        """The one gateway routes by the newest snapshot, and waits for nobody."""
-        with self.container.store.reading() as tx:
-            revision = load_snapshot(tx)[0]
-        self.gateways = (GatewayFacts("gateway-0", revision),)
-
-    def status(self) -> tuple[str, str]:
-        view = self.container.endpoints.get("churn")
-        return view.status, view.reason
-
-    def routed(self) -> dict[str, tuple[float, set[str]]]:
-        """By version: its weight, and the ids of its targets."""
-        with self.container.store.reading() as tx:
-            snapshot = decode_snapshot(load_snapshot(tx)[1].encode())
-        return {
-            variant.version: (variant.weight, {target.id for target in variant.targets})
-            for endpoint in snapshot.endpoints
-            for variant in endpoint.variants
-        }
+from tidegate.wire.rest import RollbackRequest, ScaleRequest, TrafficRequest
 
 
 @pytest.fixture

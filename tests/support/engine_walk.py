@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from support.platform import Platform
 from support.traffic import Traffic
@@ -35,14 +36,17 @@ class Walk:
 
     def deploys_and_answers(self) -> None:
         """The first version, from nothing to an answered prediction."""
-        self._cli("deploy", self.versions[0], "--name", self.endpoint, "--backend", self.backend, "--replicas", "1")
+        first = self.versions[0]
+        self._cli("deploy", first, *self._of_files(first), "--backend", self.backend, "--replicas", "1")
         view = self.platform.endpoint(self.endpoint)
         assert (view["status"], view["backend"]) == ("ready", self.backend), view
         assert self._predicted() == "1"
 
     def splits(self) -> None:
         """Both versions answer, and a key stays with its own."""
-        self._cli("register", self.versions[1], "--name", self.endpoint, "--allow-pickle")
+        second = self.versions[1]
+        if naming := self._of_files(second):
+            self._cli("register", second, *naming)
         self._cli("traffic", self.endpoint, "1=50", "2=50")
         answered = {key: self._predicted(key=key) for key in map(str, range(40))}
         assert set(answered.values()) == {"1", "2"}
@@ -100,8 +104,11 @@ class Walk:
         return traffic
 
     def _cli(self, *args: str) -> None:
-        extra = ("--allow-pickle",) if args[0] == "deploy" and args[1] == self.versions[0] else ()
-        self.platform.done(*args, *extra, timeout_s=STEP_S * 2)
+        self.platform.done(*args, timeout_s=STEP_S * 2)
+
+    def _of_files(self, version: str) -> tuple[str, ...]:
+        """What the command line has to be told of files; a reference is registered, and is told nothing."""
+        return ("--name", self.endpoint, "--allow-pickle") if Path(version).exists() else ()
 
     def _predicted(self, key: str = "someone") -> str:
         """The version that answered."""

@@ -29,10 +29,17 @@ class EngineCalls:
         self._name = name
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{name}")
         self._pending: dict[Hashable, Future[Any]] = {}
+        self._wanted: set[Hashable] = set()  # in this pass
         self._waited = False
 
     def begin_pass(self) -> None:
-        """From here on it may be waited for again."""
+        """From here on it may be waited for again. An answer that nobody asked for in the last pass is let go of, so
+        that nobody takes it for one to a question of later.
+        """
+        for what in self._pending.keys() - self._wanted:
+            if self._pending[what].done():
+                del self._pending[what]
+        self._wanted.clear()
         self._waited = False
 
     def ask(self, what: Hashable, do: Callable[[], T]) -> T:
@@ -40,6 +47,7 @@ class EngineCalls:
 
         Raises `StillAsking` while there is none.
         """
+        self._wanted.add(what)
         future = self._pending.get(what) or self._pool.submit(do)
         self._pending[what] = future
         try:

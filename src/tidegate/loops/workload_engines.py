@@ -103,6 +103,9 @@ class WorkloadEngines:
     _dead: dict[str, None] = field(default_factory=dict)  # instances whose end is known already
     _born: set[str] = field(default_factory=set)  # replicas that have no row yet
     _calls: dict[str, EngineCalls] = field(default_factory=dict)
+    _changed: set[str] = field(default_factory=set)  # engines that took something since they were looked at
+    _complaints: dict[str, str] = field(default_factory=dict)  # why an engine is not known, as it was said last
+    _undeleted: dict[WorkloadKey, tuple[float, str]] = field(default_factory=dict)  # again at; why not the last time
     _returned: dict[str, LoadedFleet] = field(default_factory=dict)
 
     def observe(self, loaded: list[LoadedFleet]) -> list[LoadedFleet]:
@@ -133,6 +136,8 @@ class WorkloadEngines:
             for state in states or ():
                 if state.key not in wanted and state.key.endpoint not in untouched:
                     self._delete(name, state.key)
+        shown = {state.key for states in self._states.values() for state in states or ()}
+        self._undeleted = {key: why for key, why in self._undeleted.items() if key in shown}
         for key in self._asked.keys() - wanted:
             if key.endpoint not in untouched:
                 del self._asked[key]
@@ -149,7 +154,7 @@ class WorkloadEngines:
         if not needed and not self.used.may_hold(name):
             return ()
         every_s = self.engines[name].looks_every_s if needed else LOOKS_EVERY_S
-        if self.ticks() - self._looked_at.get(name, -math.inf) < every_s:
+        if name not in self._changed and self.ticks() - self._looked_at.get(name, -math.inf) < every_s:
             return self._states.get(name)
         first = name not in self._looked_at
         try:
@@ -157,14 +162,26 @@ class WorkloadEngines:
         except StillAsking:
             patient = self.ticks() - self._looked_at.get(name, -math.inf) < every_s + PATIENCE_S
             return self._states.get(name) if patient else None
-        except EngineUnavailable as error:
-            log.debug("what runs on %s is not known: %s", name, error.message)
+        except (NotLeader, StoreUnavailable):
+            raise
+        except Exception as error:  # whatever it is: endpoints on other engines go on
+            self._complain(name, error)
             self._looked_at[name] = self.ticks()
             return None
         self._looked_at[name] = self.ticks()
+        self._changed.discard(name)
+        self._complaints.pop(name, None)
         if first:  # what ended before this term began was counted in the one before
             self._remember_dead(found)
         return found
+
+    def _complain(self, name: str, error: Exception) -> None:
+        """Once for each reason: why what runs on an engine is not known. Only a fault of ours has a traceback."""
+        said = error.message if isinstance(error, TidegateError) else repr(error)
+        if self._complaints.get(name) != said:
+            self._complaints[name] = said
+            fault = None if isinstance(error, TidegateError) else error
+            log.warning("what runs on %s is not known: %s", name, said, exc_info=fault)
 
     def _call(self, name: str, what: Hashable, do: Callable[[], T]) -> T:
         calls = self._calls.get(name)
@@ -179,9 +196,10 @@ class WorkloadEngines:
             states = self._states[name]
             mine = None if states is None else self._of(endpoint.name, name, states, fleet)
             fleet = observed(fleet, name, mine, self.clock())
-            if mine is not None and name == endpoint.placement.backend:
+            if name == endpoint.placement.backend:
                 refused = {key: asked.refused for key, asked in self._asked.items() if asked.refused}
-                endpoint = replace(counted(endpoint, mine), engine_waits=waiting_for(endpoint, mine, refused))
+                waits = {} if mine is None else waiting_for(endpoint, mine, refused)
+                endpoint = replace(counted(endpoint, mine, fleet.replicas), engine_waits=waits)
             for state in mine or ():
                 handles |= {instance.id: instance.handle for instance in state.instances}
         found = replace(one, fleet=replace(fleet, endpoint=endpoint), handles=handles)
@@ -227,8 +245,8 @@ class WorkloadEngines:
         self._asked[key] = asked = _Asked(spec, self.ticks() + AGAIN_S)
         try:
             self.used.note(key.placement.backend)
-            self._call(key.placement.backend, ("apply", key), lambda: engine.apply(spec))
-            self._looked_at[key.placement.backend] = -math.inf  # what changed is worth a look
+            asked.spec = self._call(key.placement.backend, ("apply", key), lambda: _applied(engine, spec))
+            self._changed.add(key.placement.backend)  # what changed is worth a look
         except StillAsking:
             asked.again_at = self.ticks()
         except (NotLeader, StoreUnavailable):
@@ -283,14 +301,29 @@ class WorkloadEngines:
         return Instance(id_, Handle(key.placement.backend, {"replica": id_, "token": self.token}), seen)
 
     def _delete(self, name: str, key: WorkloadKey) -> None:
+        again_at, why = self._undeleted.get(key, (-math.inf, ""))
+        if self.ticks() < again_at:
+            return
         try:
             self._call(name, ("delete", key), lambda: self.engines[name].delete(key, self.token))
         except StillAsking:
             return
-        except EngineUnavailable as error:  # the next pass asks again
-            log.warning("%s: version %s could not be deleted on %s: %s", key.endpoint, key.version, name, error.message)
+        except (NotLeader, StoreUnavailable):
+            raise
+        except TidegateError as error:  # it is asked again, and others are not kept waiting
+            self._undeleted[key] = self.ticks() + WAITS_S, error.message
+            if error.message != why:
+                log.warning("%s: version %s is not deleted on %s: %s", key.endpoint, key.version, name, error.message)
         else:
+            self._undeleted.pop(key, None)
+            self._changed.add(name)
             log.info("%s: deleted version %s on %s", key.endpoint, key.version, name)
+
+
+def _applied(engine: Workloads, spec: WorkloadSpec) -> WorkloadSpec:
+    """What the engine was asked for: by the time it answers, something else may be planned."""
+    engine.apply(spec)
+    return spec
 
 
 def _backends(fleet: Fleet) -> set[str]:

@@ -6,6 +6,7 @@ place replicas one by one, its starts and stops follow; here, a count for each w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -116,17 +117,29 @@ def observed(fleet: Fleet, backend: str, states: Sequence[WorkloadState] | None,
     return replace(fleet, replicas=(*fleet.replicas, *born)) if born else fleet
 
 
-def counted(endpoint: EndpointFacts, states: Sequence[WorkloadState]) -> EndpointFacts:
-    """With the counts that the engine decided, where it counts the replicas itself."""
+def counted(
+    endpoint: EndpointFacts, states: Sequence[WorkloadState] | None, replicas: Sequence[Replica]
+) -> EndpointFacts:
+    """With the counts that the engine decided, where it counts the replicas itself.
+
+    of a version                               | counts
+    -------------------------------------------|--------------------------------------------------------------------
+    whose workload the engine shows            | what it decided
+    any, while the engine does not say         | as many as there are: it is not known that fewer would do
+    whose workload is not made yet             | as many as run in the one that it replaces
+    none of it runs                            | what people's spec has it begin with
+    """
     scaling = endpoint.engine_scaling
     if scaling is None:
         return endpoint
-    desired = {state.key: state.desired for state in states}
-    counts = {
-        version: min(max(found, scaling.min), scaling.max)
-        for version in endpoint.active
-        if (found := desired.get(key_of(endpoint, version))) is not None
-    }
+    desired = {state.key: state.desired for state in states or ()}
+    live = Counter((one.version, one.form, one.placement) for one in replicas if one.live)
+    counts = {}
+    for version in endpoint.active:
+        there = max((count for (of, _, _), count in live.items() if of == version), default=None)
+        found = desired.get(key_of(endpoint, version), there)
+        if found is not None:
+            counts[version] = min(max(found, scaling.min), scaling.max)
     return replace(endpoint, counts={**endpoint.counts, **counts})
 
 
