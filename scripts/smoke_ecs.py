@@ -6,7 +6,8 @@
     python scripts/smoke_ecs.py --policy          # the rights it needs, as in scripts/smoke_ecs_policy.json
 
 At most two tasks of a quarter of a CPU and 512 MiB run at a time, for --minutes-max (15): about a cent. Whatever
-happens, also after Ctrl-C, what was made is deleted; all of it is named tidegate-smoke…, and nothing else is touched.
+happens, also after Ctrl-C or SIGTERM, what was made is deleted; all of it is named tidegate-smoke…, and nothing else is
+touched.
 With --predict the example of the version is asked for at each task's address, which works from inside its network.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -131,7 +133,12 @@ class Smoke:
         """Delete all of this run's, and wait until it is gone."""
         self._ends = time.monotonic() + CLEAN_UP_S
         self.until(lambda: self.tried(lambda: self.engine.delete(self.spec.key, TOKEN)), "AWS to delete it")
-        self.until(lambda: not self.engine.observe(), "the end of all")
+        left: list[WorkloadState] = []
+
+        def look() -> None:
+            left[:] = self.engine.observe()
+
+        self.until(lambda: self.tried(look) and not left, "the end of all")
         say("nothing of it is left but its log streams")
 
     def tried(self, do: Callable[[], None]) -> bool:
@@ -171,6 +178,7 @@ def main() -> int:
         return 0
     if given.image is None or given.manifest is None:
         parser.error("--image and --manifest say what to run")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends it in time, such as timeout(1) or a CI job
     smoke = Smoke(given.image, given.manifest, given.minutes_max)
     try:
         say(examine(Settings.from_env()))
@@ -180,6 +188,9 @@ def main() -> int:
             smoke.clean_up()
     except TidegateError as error:
         say(f"error: {error.message}")
+        return 1
+    except KeyboardInterrupt:
+        say("error: interrupted")
         return 1
     say("all of it worked")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import botocore.session
 import pytest
 
 from support.ecs.server import FakeAws
+from support.wait import until
 from tidegate.adapters.ecs.client import CALLS
 from tidegate.adapters.ecs.rights import action, policy
 
@@ -54,3 +56,16 @@ def test_the_smoke_test_cleans_up_after_a_failure(aws: FakeAws, manifest: Path) 
     assert "nothing of it is left" in ran.stdout
     ours = [one for name, one in aws.cluster.services.items() if name.startswith("tidegate-smoke")]
     assert {one.status for one in ours} == {"INACTIVE"}
+
+
+def test_the_smoke_test_cleans_up_when_it_is_told_to_end(aws: FakeAws, manifest: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "--image", "ready", "--manifest", str(manifest)]
+    before = set(aws.cluster.services)
+    with subprocess.Popen(command, env=dict(os.environ), stdout=subprocess.PIPE, text=True) as running:
+        (name,) = until(lambda: set(aws.cluster.services) - before, what="a service", timeout_s=60)
+        running.send_signal(signal.SIGTERM)
+        said, _ = running.communicate(timeout=120)
+    assert running.returncode == 1, said
+    assert "nothing of it is left" in said
+    assert said.splitlines()[-1] == "error: interrupted"
+    assert aws.cluster.services[name].status == "INACTIVE"
