@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 from support.gateway_bed import Bed, Gateway, Load, Replica, Reply, stop_hard
 from support.gateway_replica import SIGNATURE
 from support.wait import until
-from tidegate.gateway.shadow.copies import TEXT_BYTES, _size_bytes
+from tidegate.gateway.shadow.copies import TEXT_BYTES, Listening, ShadowCopies, ShadowLimits, _size_bytes
 from tidegate.wire.journal import BatchRecord, FailureRecord, JournalEntry, list_segments, read_entries
 from tidegate.wire.signature import TensorSpec
 from tidegate.wire.snapshot import Shadow
@@ -223,3 +224,29 @@ def test_the_bytes_of_texts_are_about_those_of_their_characters() -> None:
     texts = np.array([["x" * 100, b"y" * 100, None]] * 1000, dtype=object)
     assert 0.5 < _size_bytes({"text": texts}) / (8 * 3000 + 2 * 1000 * (100 + TEXT_BYTES)) < 2
     assert _size_bytes({"input": np.zeros((10, 3)), "none": np.empty((0,), dtype=object)}) == 240
+
+
+class _NoRoom(np.ndarray[Any, Any]):
+    """Rows that there is no memory to copy."""
+
+    def copy(self, order: Any = "C") -> Any:
+        raise MemoryError(order)
+
+
+def test_a_copy_that_there_is_no_memory_for_is_shed_and_counted() -> None:
+    loop, observer = Mock(), Mock()
+    loop.call_soon = lambda callback, *given: callback(*given)
+    destination = Mock(signature=SIGNATURE, others={})
+    copies = ShadowCopies(loop, ShadowLimits(), observer, lambda: 0.0)
+    copies.adopt({"sums": Listening(destination, "salt", 100.0, 1)})
+    destination.identity.endpoint = "sums"
+    call = Mock(done=False, completes=1, rows=1, decision=None, unit="", request_id="r")
+    batch = Mock(destination=Mock(signature=SIGNATURE), calls=[call], rows=1)
+    batch.destination.identity.endpoint = "sums"
+    batch.inputs = {"input": np.zeros((1, 3)).view(_NoRoom)}
+    copies.batch_done(batch)
+    (told,) = observer.shed.call_args_list
+    assert told.args[0] == "sums"
+    assert told.args[2:] == ("memory", 1)
+    assert (copies.rows, copies.size_bytes) == (0, 0)
+    assert not loop.call_later.called

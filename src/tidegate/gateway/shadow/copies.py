@@ -190,10 +190,15 @@ class ShadowCopies:
         whole = call.whole if isinstance(call, CallPart) else call
         if self.rows + whole.rows > self._limits.rows_max:
             return "rows"
-        tensors = _copied(batch.inputs, rows) if whole is call else _whole_tensors(whole, there)
+        tensors = _rows_of(batch.inputs, rows) if whole is call else _whole_tensors(whole, there)
         size_bytes = _size_bytes(tensors)
         if self.size_bytes + size_bytes > self._limits.bytes_max:
             return "bytes"
+        if whole is call:
+            try:
+                tensors = _copied(tensors)
+            except MemoryError:
+                return "memory"
         copy = Call(_Discarded(self, whole.rows, size_bytes), there, call.request_id, whole.rows)
         copy.unit, copy.decision, copy.params = call.unit, shadow.decision, call.params
         if whole.packed is None:
@@ -247,9 +252,13 @@ class _Discarded:
         self._shadows.size_bytes -= self.size_bytes
 
 
-def _copied(inputs: Tensors, rows: slice) -> Tensors:
+def _rows_of(inputs: Tensors, rows: slice) -> Tensors:
+    return {name: array[rows] for name, array in inputs.items()}
+
+
+def _copied(tensors: Tensors) -> Tensors:
     """A copy: a view would keep the whole batch."""
-    return {name: array[rows].copy() for name, array in inputs.items()}
+    return {name: array.copy() for name, array in tensors.items()}
 
 
 def _whole_tensors(whole: Call, own: Destination) -> Tensors:
