@@ -223,6 +223,14 @@ def test_a_replica_that_ran_when_its_node_took_the_pod_has_not_crashed(code: int
     assert failure_of("crash", _only(_pod(state, phase="Running", conditions=[spared])).seen).code is None
 
 
+def test_a_replica_that_filled_its_own_volume_has_crashed() -> None:
+    full = 'Usage of EmptyDir volume "tmp" exceeds the limit "256Mi". '
+    found = _only(_pod({"state": _ended(137)}, phase="Failed", reason="Evicted", message=full))
+    failed = failure_of("crash", found.seen)
+    assert failed.code == "model_crashed"
+    assert 'its model wrote too much to disk (Evicted: Usage of EmptyDir volume "tmp" exceeds' in failed.cause
+
+
 def test_slices_say_which_pods_are_ready_and_which_end() -> None:
     def endpoint(name: str, **conditions: bool) -> dict[str, Any]:
         return {"addresses": ["10.1.2.3"], "conditions": conditions, "targetRef": {"kind": "Pod", "name": name}}

@@ -32,6 +32,12 @@ _CREATE = frozenset({"CreateContainerError", "RunContainerError", "ImageInspectE
 _NEVER_RAN = frozenset({"ContainerCannotRun", "StartError"})
 NO_PULL, NO_START, NODE_GONE = "image_pull_failed", "model_crashed", "out_of_resources"
 """Codes of failures, as `core.reconcile.failures` reads them."""
+_TOO_MUCH_WRITTEN = (
+    "Usage of EmptyDir volume",
+    "local ephemeral storage limit",
+    "ephemeral local storage usage exceeds",
+)
+"""In the messages of the kubelet's eviction manager: of pods that are evicted for what they wrote themselves."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +187,8 @@ def _taken_by_cluster(pod: Object) -> tuple[str, ...] | None:
     node = (pod.get("spec") or {}).get("nodeName", "its node")
     told = status if status.get("reason") else target
     why = ": ".join(filter(None, (told.get("reason"), told.get("message")))) or "it failed"
+    if any(words in why for words in _TOO_MUCH_WRITTEN):
+        return (_error(NO_START, f"pod {name} was ended by {node}: its model wrote too much to disk ({why.strip()})"),)
     return (_error(NODE_GONE, f"pod {name} was ended by {node} ({why}): the cluster starts another one"),)
 
 
