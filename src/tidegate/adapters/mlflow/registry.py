@@ -1,4 +1,4 @@
-"""The registry on MLflow: its client, embedded on SQLite or talking to a server. `mlflow_import` imports it.
+"""The registry on MLflow: its client, embedded on SQLite or talking to a server. `importing.py` imports it.
 
 The import takes seconds, so it happens on first use, or early in the background through `warm`.
 """

@@ -1,7 +1,7 @@
 """Where a registry's versions may be read from: its own stores, and nothing else that the platform can reach.
 
 Whoever may write to the registry names a version's source: a folder of this machine, or any address that the platform's
-own credentials open. Called by `mlflow_registry` before anything is downloaded.
+own credentials open. Called by `registry.py` before anything is downloaded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Steps that take back what an adapter did in an outside system, for when a later one fails there."""
+"""Steps that take back what an adapter did in an outside system, for when a later one fails there.
+
+Used by `registry.py`.
+"""
 
 from __future__ import annotations
 

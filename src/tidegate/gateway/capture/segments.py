@@ -1,7 +1,7 @@
 """The journal's files as one gateway writes them: a segment at a time, sealed by size and age, dropped past a bound.
 
 Used by `journal.py` only. Knows files and frames, and nothing of what is in a record. `append`, `is_full` and `end` are
-the event loop's; `settle` and `make_room` take longer and are for a thread.
+the event loop's; `settle`, which makes room too, takes longer and is for a thread.
 """
 
 from __future__ import annotations

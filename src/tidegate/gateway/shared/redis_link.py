@@ -1,7 +1,7 @@
 """A gateway's connection to Redis: commands with a bound on time.
 
-Used by `sharing.py`, `ratelimit.py` and `response_cache.py`. Nothing here ever fails a prediction: without an answer a
-command gives None, `up` turns False, and a task in the background tries to connect until Redis is back.
+Used by `sharing.py`, `rate_limits.py` and `response_cache.py`. Nothing here ever fails a prediction: without an answer
+a command gives None, `up` turns False, and a task in the background tries to connect until Redis is back.
 """
 
 from __future__ import annotations
