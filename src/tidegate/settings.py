@@ -308,7 +308,7 @@ class Settings(CloudSettings):
     image_pull_secret: str | None = _setting(
         None,
         "TIDEGATE_IMAGE_PULL_SECRET",
-        "Name of the Kubernetes Secret that images are pulled with.",
+        "What images are pulled with: the name of a Secret of Kubernetes, or, for ECS, the ARN of a secret of AWS's.",
     )
     wheels_dir: Path | None = _setting(
         None, "TIDEGATE_WHEELS_DIR", "Where wheels for images are kept; 'wheels' in the data directory when unset."

@@ -237,7 +237,7 @@ def test_settings_that_name_nothing_are_refused() -> None:
     for env, said in (
         ({"TIDEGATE_IMAGE_REGISTRY": "https://registry.example.com"}, "TIDEGATE_IMAGE_REGISTRY=.* names no registry"),
         ({"TIDEGATE_IMAGE_REGISTRY": "team"}, "names no registry"),
-        ({"TIDEGATE_IMAGE_PULL_SECRET": "Pass word"}, "It is the name of a Secret in the cluster"),
+        ({"TIDEGATE_IMAGE_PULL_SECRET": "Pass word"}, "it names what images are pulled with, and is not what is in it"),
     ):
         with pytest.raises(InvalidArgument, match=said):
             ExportSettings.of(Settings.from_env(env))

@@ -22,6 +22,7 @@ from tidegate.adapters.ecs.services import Services
 from tidegate.adapters.ecs.tasks import FoundTask, Tasks
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery
+from tidegate.core.images.pull_secret import of_aws
 from tidegate.core.ports import Handle
 from tidegate.core.workloads import Instance, WorkloadKey, WorkloadSpec, WorkloadState
 from tidegate.errors import EngineUnavailable, InvalidArgument, ModelCrashed, NotLeader
@@ -158,7 +159,7 @@ class EcsWorkloads:
             key=key,
             region=region,
             key_parameter=self._services.keep_key(name, key, tags),
-            pull_secret=delivery.pull_secret if str(delivery.pull_secret).startswith("arn:") else None,
+            pull_secret=of_aws(delivery.pull_secret),
             gpus=1 if (manifest.device or "").startswith("cuda") else 0,
         )
         definition = d.task_definition(name, spec, self._settings, wanted)

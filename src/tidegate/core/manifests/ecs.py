@@ -113,7 +113,6 @@ def _task_definition(served: Served, settings: Settings) -> dict[str, Any]:
 
 def _container(served: Served, settings: Settings, threads: int) -> dict[str, Any]:
     env = {"MODEL_VERSION": served.version, "TIDEGATE_DRAIN_S": str(DRAIN_S), **dict.fromkeys(THREADS, str(threads))}
-    pull = served.pull_secret or ""
     return {
         "name": CONTAINER,
         "image": served.image,
@@ -121,7 +120,7 @@ def _container(served: Served, settings: Settings, threads: int) -> dict[str, An
         "portMappings": [{"containerPort": port, "protocol": "tcp"} for port in (HTTP_PORT, GRPC_PORT)],
         "environment": [{"name": name, "value": value} for name, value in sorted(env.items())],
         "secrets": [{"name": "TIDEGATE_API_KEY", "valueFrom": key_parameter(served.endpoint, settings)}],
-        **({"repositoryCredentials": {"credentialsParameter": pull}} if pull.startswith("arn:") else {}),
+        **({"repositoryCredentials": {"credentialsParameter": served.pull_secret}} if served.pull_secret else {}),
         **({"resourceRequirements": [{"type": "GPU", "value": "1"}]} if served.gpu else {}),
         "user": f"{USER_ID}:{USER_ID}",
         "readonlyRootFilesystem": True,

@@ -18,6 +18,7 @@ import msgspec
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.contents import HTTP_PORT
 from tidegate.core.images.delivery import Delivery
+from tidegate.core.images.pull_secret import of_kubernetes
 from tidegate.core.manifests.pods import (
     CPU_LIMIT,
     CPU_REQUEST,
@@ -138,7 +139,7 @@ def _parts(work: Workload, contents: Contents) -> PodParts:
         drain_s=drain_s,
         grace_s=LEAVING_S + drain_s + GRACE_MARGIN_S,
         args=ARGS,
-        pull_secret=contents.delivery.pull_secret,
+        pull_secret=of_kubernetes(contents.delivery.pull_secret),
         grpc=False,
         fetched=contents.delivery.fetch,
     )

@@ -5,12 +5,13 @@ Made from a document (`core.declared`), and from what a platform knows beside it
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from tidegate.core.images.contents import default_tag, pushed_tag, read_registry, registry_of
+from tidegate.core.images.pull_secret import of_aws, of_kubernetes, read_pull_secret
 from tidegate.core.scaling.policy import ScalingDefaults, target_of
 from tidegate.errors import InvalidArgument
 from tidegate.settings import Settings
@@ -24,9 +25,11 @@ SCALED_BY = {
 }
 """The formats, and who counts replicas there."""
 FORMS = tuple(SCALED_BY)
+_PULLED_WITH: Mapping[str, Callable[[str | None], str | None]] = MappingProxyType(
+    {KUBERNETES: of_kubernetes, ECS: of_aws, CLOUDRUN: lambda _secret: None}
+)
 PLATFORM_ONLY = ("serving", "capture", "monitor", "alerts", "experiment", "canary", "shadow")
 """Sections of a document that a gateway or the control plane carries out."""
-_SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,7 @@ class ExportSettings:
     @classmethod
     def of(cls, settings: Settings) -> ExportSettings:
         """Raises `InvalidArgument` for what names no registry, or no Secret."""
-        registry, secret = read_registry(settings.image_registry), settings.image_pull_secret or None
-        if secret is not None and not _SECRET.fullmatch(secret):
-            raise InvalidArgument(
-                f"TIDEGATE_IMAGE_PULL_SECRET={secret[:100]!r} is no name of a Secret: small letters, digits, '-' and "
-                "'.'. It is the name of a Secret in the cluster, not what is in it",
-                field="TIDEGATE_IMAGE_PULL_SECRET",
-            )
+        registry, secret = read_registry(settings.image_registry), read_pull_secret(settings.image_pull_secret)
         percent = float(settings.target_cpu_utilization)
         scaling = ScalingDefaults(settings.min_replicas, settings.max_replicas, percent, settings.replicas_limit)
         return cls(registry, secret, scaling, settings)
@@ -169,11 +166,14 @@ def served_of(
         cpus=placement.get("cpus"),
         memory_bytes=placement.get("memory_bytes"),
         digest=known.digest,
-        pull_secret=settings.pull_secret,
+        pull_secret=_PULLED_WITH[form](settings.pull_secret),
         gpu=known.gpu,
     )
     served = _with_image(served, known.image, settings.registry)
     served = _with_scale(served, document, request, settings.scaling, form)
+    if served.pull_secret is None and settings.pull_secret is not None and form != CLOUDRUN:
+        kind = "the ARN of a secret of Secrets Manager" if form == ECS else "the name of a Secret in the cluster"
+        served = _warned(served, f"it names no secret to pull its image with: TIDEGATE_IMAGE_PULL_SECRET is not {kind}")
     if known.gpu:
         served = _warned(served, "it asks for a GPU: its image takes a base that has CUDA's libraries (--base)")
     left_out = [name for name in PLATFORM_ONLY if document.get(name)]
