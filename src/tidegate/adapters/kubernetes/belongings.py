@@ -14,6 +14,7 @@ from tidegate.adapters.kubernetes.api import KubernetesApi
 from tidegate.adapters.kubernetes.cache import Informer
 from tidegate.adapters.kubernetes.kinds import AUTOSCALER, POD_DISRUPTION_BUDGET, SECRET, SERVICE, Kind
 from tidegate.adapters.kubernetes.reading import scaling_problem
+from tidegate.clock import Clock, monotonic
 from tidegate.core.manifests.replica_pods import PLATFORM, Belonging, Workload
 from tidegate.errors import ChangedMeanwhile, Conflict, EngineUnavailable
 
@@ -21,16 +22,22 @@ log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
+FAULTY_AGAIN_S = 60.0
+"""After so long it is looked whether what somebody else held is let go of."""
+
 
 class Belongings:
     """Remembers what it made of which Deployment, so that what is as it should be costs no calls."""
 
-    def __init__(self, api: KubernetesApi, key_of: Callable[[str], str], selector: str) -> None:
+    def __init__(
+        self, api: KubernetesApi, key_of: Callable[[str], str], selector: str, clock: Clock = monotonic
+    ) -> None:
         self._api = api
+        self._clock = clock
         self._key_of = key_of
         self._shown = {kind: Informer(api, kind, selector) for kind in (SERVICE, POD_DISRUPTION_BUDGET, AUTOSCALER)}
         self._made: dict[str, tuple[str, Object | None, Object | None]] = {}
-        self._faults: dict[str, str] = {}
+        self._faults: dict[str, tuple[str, float]] = {}  # what, and when it is looked at again
 
     def check(self, work: Workload) -> None:
         """Raises `InvalidArgument` for what cannot be made."""
@@ -51,7 +58,7 @@ class Belongings:
         wanted = uid, budget, autoscaler
         kinds = {SERVICE: True, POD_DISRUPTION_BUDGET: budget is not None, AUTOSCALER: autoscaler is not None}
         there = all(self._is_shown(kind, work.name) for kind, is_wanted in kinds.items() if is_wanted)
-        if self._made.get(work.name) == wanted and there and not again:
+        if self._made.get(work.name) == wanted and there and not again and not self._is_due(work.name):
             return
         faults = [
             self._apply(own.secret(self._key_of(work.name))),
@@ -60,12 +67,12 @@ class Belongings:
             self._make_or_delete(AUTOSCALER, work, autoscaler),
         ]
         self._made[work.name] = wanted
-        self._faults[work.name] = "; ".join(filter(None, faults))
+        self._faults[work.name] = "; ".join(filter(None, faults)), self._clock() + FAULTY_AGAIN_S
 
     def fault(self, name: str) -> str:
         """What others made of what belongs to a Deployment, or why it does no good, in words; empty for nothing."""
         scalers = [one for one in self._shown[AUTOSCALER].items() if one["metadata"]["name"] == name]
-        return "; ".join(filter(None, (self._faults.get(name, ""), *map(scaling_problem, scalers))))
+        return "; ".join(filter(None, (self._faults.get(name, ("", 0.0))[0], *map(scaling_problem, scalers))))
 
     def delete(self, name: str, platform: str) -> None:
         """Delete what belongs to a Deployment that is gone, or going."""
@@ -73,6 +80,10 @@ class Belongings:
         self._faults.pop(name, None)
         for kind in (AUTOSCALER, POD_DISRUPTION_BUDGET, SERVICE, SECRET):
             self._delete(kind, name, platform)
+
+    def _is_due(self, name: str) -> bool:
+        fault, again_at = self._faults.get(name, ("", 0.0))
+        return bool(fault) and self._clock() >= again_at
 
     def _is_shown(self, kind: Kind, name: str) -> bool:
         return any(one["metadata"]["name"] == name for one in self._shown[kind].items())
