@@ -18,6 +18,8 @@ METRICS = {
     "cpu": "percent of a processor",
 }
 """What a replica's target may be of, in words."""
+COUNTED_BY = {"tidegate": "the platform", "engine": "the engine"}
+"""Who counts the replicas, in words."""
 _FIELDS: tuple[tuple[Literal["min", "max"], str], ...] = (("min", "at least"), ("max", "at most"))
 
 
@@ -30,6 +32,7 @@ def filled(scale: Scale | None, replicas: int, form: Mapping[str, str]) -> dict[
         "max": str(view.max) if view else "",
         "metric": view.metric if view else "concurrency",
         "target": f"{view.target:g}" if view else "",
+        "autoscaler": view.autoscaler if view else "tidegate",
     }
     return {name: form.get(name, value) for name, value in shown.items()}
 
@@ -49,6 +52,8 @@ def bounds(form: Mapping[str, str]) -> ScaleOptions:
         asked["target"] = f"{form.get('metric', '')}={form['target'].strip()}"
     if not asked:
         raise InvalidArgument("nothing is filled in: say how many replicas at least and at most", field="min")
+    if form.get("autoscaler"):
+        asked["autoscaler"] = form["autoscaler"]
     return asked
 
 
@@ -57,7 +62,9 @@ def command(endpoint: str, values: Mapping[str, str], view: ScalingView | None) 
     if view is None:
         return f"tidegate scale {endpoint} --replicas {values['replicas']}"
     idle = "" if view.idle_s is None else f" --idle {view.idle_s:g}s"
-    return f"tidegate scale {endpoint} --min {view.min} --max {view.max} --target {view.metric}={view.target:g}{idle}"
+    by = "" if view.autoscaler == "tidegate" else f" --autoscaler {view.autoscaler}"
+    bounds = f"--min {view.min} --max {view.max} --target {view.metric}={view.target:g}"
+    return f"tidegate scale {endpoint} {bounds}{idle}{by}"
 
 
 def explained(scale: Scale) -> list[dict[str, Any]]:

@@ -39,3 +39,10 @@ def test_what_is_not_known_is_said_to_be_and_a_fixed_number_says_how_to_change_i
     fixed = Scale("e", 3, None, [ScaleDecision("1", 3, 3, "fixed", "people asked for 3")])
     assert "3 replicas of each version, whatever the load" in " ".join(explained(fixed).split())
     assert scaled(fixed) == []
+
+
+def test_where_its_engine_counts_nothing_is_said_of_spans_that_it_does_not_look_at() -> None:
+    view = ScalingView(2, 20, "cpu", 70.0, 60.0, 6.0, 300.0, None, "engine")
+    told = explained(Scale("churn", 2, view, []))
+    assert "2 to 20 replicas of each version by cpu=70, which its engine counts" in " ".join(told.split())
+    assert "looks at the load" not in told

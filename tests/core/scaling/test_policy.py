@@ -5,7 +5,16 @@ import pytest
 
 from tidegate.core.engines.capabilities import CLOUDRUN, DOCKER, ECS, ENGINE, KUBERNETES, LOCAL
 from tidegate.core.engines.placement import Placement
-from tidegate.core.scaling.policy import Scaling, check_measured, check_scaling, target_of, words
+from tidegate.core.scaling.policy import (
+    Scaling,
+    ScalingDefaults,
+    ScalingRequest,
+    check_measured,
+    check_scaling,
+    scaling_of,
+    target_of,
+    words,
+)
 from tidegate.errors import InvalidArgument
 
 SPEC = Scaling(1, 10, "concurrency", 5.0)
@@ -113,3 +122,30 @@ def test_who_counts_replicas_and_by_what_depends_on_where_they_run(
         check_measured(replace(SPEC, **change), Placement(backend))
     assert told in caught.value.message
     assert caught.value.details["field"] == field
+
+
+def test_an_endpoint_that_sleeps_can_be_handed_to_its_engine() -> None:
+    asleep = replace(SPEC, min_replicas=0, idle_s=300.0)
+    asked = ScalingRequest(target="cpu=70", autoscaler=ENGINE)
+    assert scaling_of(asked, asleep, ScalingDefaults()).idle_s is None, "it decides itself when they sleep"
+    handed = scaling_of(asked, replace(SPEC, down_s=30.0), ScalingDefaults())
+    assert handed.down_s == SPEC.down_s, "nothing is kept and shown that has no effect"
+    document = ScalingRequest(1, 10, "cpu=70", 60.0, 6.0, 300.0, None, ENGINE)
+    assert scaling_of(document, None, ScalingDefaults()) == handed, (
+        "a document says the windows also where none are set"
+    )
+
+
+@pytest.mark.parametrize("window", ["stable_s", "panic_s", "down_s"])
+def test_a_window_that_an_engine_would_not_heed_is_refused(window: str) -> None:
+    asked = ScalingRequest(target="cpu=70", autoscaler=ENGINE, **{window: 30.0})  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=f"leave {window} out, or give --autoscaler tidegate") as caught:
+        scaling_of(asked, SPEC, ScalingDefaults())
+    assert caught.value.details["field"] == window
+
+
+def test_a_refusal_never_advises_what_the_engine_refuses_too() -> None:
+    for change in ({"metric": "rps"}, {"metric": "cpu", "target": 70.0, "min_replicas": 0, "idle_s": 60.0}):
+        with pytest.raises(InvalidArgument) as caught:
+            check_measured(replace(SPEC, autoscaler=ENGINE, **change), Placement(CLOUDRUN))
+        assert "tidegate" not in caught.value.message

@@ -201,3 +201,12 @@ def test_what_another_release_wrote_is_shown_as_unreadable_until_it_is_set_anew(
     damage()
     assert _scale(platform, max=4, target="rps=5") == ScalingView(1, 4, "rps", 5.0, 60.0, 6.0, 300.0)
     assert "cannot be read" not in platform.endpoints.get("churn").reason
+
+
+def test_what_an_engine_counts_is_told_as_its_own_decision(platform: Container) -> None:
+    _scale(platform, max=4)
+    with platform.store.transaction() as tx:
+        scaling = {"min_replicas": 1, "max_replicas": 4, "metric": "cpu", "target": 70.0, "autoscaler": "engine"}
+        tx.execute(update(EndpointRow).values(scaling=scaling))
+    (one,) = platform.scales.get("churn").versions
+    assert (one.rule, one.reason) == ("engine", "the engine decides by rules of its own, and does not say why")

@@ -119,6 +119,8 @@ def _asked_for(found: Scale) -> str:
     if view is None:
         count = "1 replica" if found.replicas == 1 else f"{found.replicas} replicas"
         return f"{count} of each version, whatever the load ('--min A --max B --target concurrency=X' follows it)"
+    if view.autoscaler != "tidegate":
+        return following(view)
     looks = f"looks at the load over {view.stable_s:g} s, in a rush over {view.panic_s:g} s"
     return f"{following(view)}; {looks}, and shrinks to the most of {view.down_s:g} s"
 

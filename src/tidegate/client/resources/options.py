@@ -58,8 +58,8 @@ class ApplyOptions(TypedDict, total=False):
 class DeployOptions(ChangeOptions, ServingOptions, total=False):
     """`guard` (True) has the version watched for a while, and taken back when it fails, hangs or answers NaN.
 
-    Where replicas run (`local`, `docker`, `kubernetes`), the limits of each container (0: none), what is kept free for
-    each on Kubernetes (0: as it has it), and how the change is awaited.
+    Where replicas run (`local`, `docker`, `kubernetes`, `ecs`, `cloudrun`), the limits of each container (0: none),
+    what is kept free for each on Kubernetes (0: as it has it), and how the change is awaited.
 
     How it is served is in `ServingOptions`: for how long answers are kept, how many requests a client may send.
     `registration` is how a version is registered that only the registry has yet.
@@ -76,7 +76,8 @@ class DeployOptions(ChangeOptions, ServingOptions, total=False):
 
 class ScaleOptions(WaitOptions, total=False):
     """Bounds and target (`concurrency=X`, `rps=X`, `cpu=X`) of an autoscaled endpoint, and the windows that its load is
-    looked at over. `idle_s` and other autoscalers than `tidegate` are not supported yet.
+    looked at over. With a `min` of 0 it sleeps after `idle_s` without a request. `autoscaler` is `tidegate`, or
+    `engine` where the engine counts the replicas itself: it takes no windows and no `idle_s`.
     """
 
     min: int | None

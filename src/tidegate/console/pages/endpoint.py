@@ -171,6 +171,7 @@ def _scale_form(ask: Ask, found: Endpoint, scale: Scale) -> dict[str, Any]:
         "scale_form": values,
         "scale_cli": scaling.command(found.name, values, scale.scaling),
         "metrics": scaling.METRICS,
+        "counted_by": scaling.COUNTED_BY,
     }
 
 

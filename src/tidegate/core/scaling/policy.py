@@ -21,6 +21,7 @@ TARGET_CHARS_MAX = 64
 WINDOW_S_MAX = 300.0
 """Samples are kept for so long."""
 DELAY_S_MAX = 86_400.0
+WINDOWS = ("stable_s", "panic_s", "down_s")
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,10 @@ def scaling_of(request: ScalingRequest, before: Scaling | None, defaults: Scalin
     if request.target is not None:
         given["metric"], given["target"] = target_of(request.target)
     spec = replace(spec, **given)
-    if spec.min_replicas > 0 and request.idle_s is None:
-        spec = replace(spec, idle_s=None)  # it sleeps no more
+    if request.idle_s is None and (spec.min_replicas > 0 or spec.autoscaler == ENGINE):
+        spec = replace(spec, idle_s=None)  # it sleeps no more, or when its engine says so
+    if spec.autoscaler == ENGINE:
+        spec = _without_windows(spec, request)
     check_scaling(spec, defaults.replicas_limit)
     return spec
 
@@ -110,23 +113,37 @@ def check_measured(spec: Scaling, placement: Placement) -> None:
         )
 
 
+def _without_windows(spec: Scaling, request: ScalingRequest) -> Scaling:
+    """With the platform's windows as by default: an engine does not heed them, so what sets one is refused."""
+    default: dict[str, Any] = {one.name: one.default for one in fields(Scaling)}
+    for name in WINDOWS:
+        if getattr(request, name) not in (None, default[name]):
+            raise InvalidArgument(
+                f"the engine looks at the load over spans of its own: leave {name} out, or give --autoscaler "
+                f"{TIDEGATE}",
+                field=name,
+            )
+    return replace(spec, **{name: default[name] for name in WINDOWS})
+
+
 def _check_engine_scaling(spec: Scaling, backend: str, can: Capabilities) -> None:
     """What the engine's own autoscaler takes."""
+    ours = f", or --autoscaler {TIDEGATE}" if TIDEGATE in can.autoscalers else ""
     if spec.metric not in can.engine_metrics:
         raise InvalidArgument(
             f"{backend} counts replicas by {' or '.join(can.engine_metrics)}, not by {spec.metric}: give --target "
-            f"{can.engine_metrics[0]}=70, or --autoscaler {TIDEGATE} where the platform may count them",
+            f"{can.engine_metrics[0]}=70{ours}",
             field="target",
         )
     if spec.min_replicas == 0 and not can.pooled:
+        sleeps = f"{ours}, which has an endpoint sleep" if ours else ""
         raise InvalidArgument(
-            f"the autoscaler of {backend} keeps at least one replica: give --min 1, or --autoscaler {TIDEGATE}, which "
-            "has an endpoint sleep",
+            f"the autoscaler of {backend} keeps at least one replica: give --min 1{sleeps}",
             field="min",
         )
     if spec.idle_s is not None:
         raise InvalidArgument(
-            f"{backend} decides itself when replicas sleep: leave --idle out, or give --autoscaler {TIDEGATE}",
+            f"{backend} decides itself when replicas sleep: leave --idle out{ours}",
             field="idle_s",
         )
 

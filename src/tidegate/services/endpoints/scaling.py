@@ -20,6 +20,7 @@ from tidegate.store import automation
 from tidegate.wire import rest
 from tidegate.wire.scaling import Scale, ScaleDecision, ScaleRequest
 
+BY_THE_ENGINE = "the engine decides by rules of its own, and does not say why"
 NOT_YET = "not decided yet: the load has not been looked at"
 
 
@@ -106,6 +107,9 @@ class Scales:
         if follows is None or view.status == "deleting":
             why = "the endpoint is being deleted" if view.status == "deleting" else f"people asked for {fixed}"
             return Scale(name, fixed, None, [_as_it_is(one, "fixed", why) for one in versions.values()])
+        if follows.autoscaler == ENGINE:
+            decisions = [_as_it_is(one, ENGINE, BY_THE_ENGINE) for one in versions.values()]
+            return Scale(name, fixed, views.scaling_view(follows), decisions)
         known, why = self._decided(name)
         decisions = [known.get(one.version) or _as_it_is(one, "unknown", why) for one in versions.values()]
         return Scale(name, fixed, views.scaling_view(follows), decisions)
