@@ -18,7 +18,7 @@ from tidegate.errors import InvalidArgument
 from tidegate.gateway.capture.privacy import EndpointPrivacy
 from tidegate.wire.decision import Decision
 from tidegate.wire.journal import BatchRecord, CapturedRequest
-from tidegate.wire.journal.records import recorded_unit
+from tidegate.wire.journal.records import hashed_number, recorded_unit
 from tidegate.wire.snapshot import CaptureRules
 
 NOW_S = 1_400_000_000.0
@@ -79,6 +79,18 @@ def test_values_of_a_list_are_hashed_one_by_one() -> None:
     assert made[3] == []
     assert made[0][1] == made[2][0] == rules.column("v", pa.array([2])).to_pylist()[0]
     assert math.isnan(made[2][1])
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64()])
+def test_whole_numbers_past_what_a_float_holds_are_hashed_as_gateways_do(kind: pa.DataType) -> None:
+    rules, large = ImportRules(CaptureRules(hash=("v",)), "salt"), 2**60 + 1
+    assert rules.column("v", pa.array([large, None], kind)).to_pylist() == [hashed_number(float(large), "salt"), None]
+
+
+def test_values_of_lists_of_one_length_are_hashed_one_by_one() -> None:
+    rules, pairs = ImportRules(CaptureRules(hash=("v",)), "salt"), [[1.0, 2.0], None, [3.0, 4.0]]
+    found = rules.column("v", pa.array(pairs, pa.list_(pa.float64(), 2))).to_pylist()
+    assert found == [one and [hashed_number(value, "salt") for value in one] for one in pairs]
 
 
 def test_rows_of_a_csv_are_predictions_at_their_times_with_their_labels(store: Path) -> None:

@@ -42,6 +42,8 @@ class ImportRules:
     def _hashed(self, values: pa.Array) -> pa.Array:
         """What is missing stays missing; of a list each of its values."""
         kind = values.type
+        if pt.is_fixed_size_list(kind):
+            return self._hashed(pc.cast(values, pa.large_list(kind.value_type)))
         if pt.is_list(kind) or pt.is_large_list(kind):
             ends = pc.cumulative_sum(pc.fill_null(pc.cast(pc.list_value_length(values), pa.int64()), 0)).to_pylist()
             made = pa.LargeListArray.from_arrays(
@@ -49,7 +51,8 @@ class ImportRules:
             )
             return pc.if_else(pc.is_valid(values), made, pa.nulls(len(values), made.type))
         if pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind):
-            numbers = pc.cast(pc.cast(values, pa.int64()) if pt.is_boolean(kind) else values, pa.float64()).to_pylist()
+            whole = pc.cast(values, pa.int64()) if pt.is_boolean(kind) else values
+            numbers = pc.cast(whole, pa.float64(), safe=False).to_pylist()  # past 2**53 rounded, as gateways do
             found = [one if one is None or math.isnan(one) else hashed_number(one, self.salt) for one in numbers]
             return pa.array(found, pa.float64())
         texts = pc.cast(values, pa.string()).to_pylist()
