@@ -13,7 +13,7 @@ from support.kubernetes.cluster import FakeCluster, running_cluster
 from tidegate.adapters.kubernetes.rights import RIGHTS
 from tidegate.doctor import kubernetes
 from tidegate.doctor.findings import DoctorFacts, FindingState
-from tidegate.errors import EngineDenied, EngineUnavailable
+from tidegate.errors import EngineDenied, EngineRefused, EngineUnavailable
 from tidegate.settings import Settings
 
 
@@ -83,7 +83,7 @@ def test_a_missing_namespace_and_an_old_server_are_told(
     with pytest.raises(EngineDenied, match="there is no namespace 'team'"):
         kubernetes.cluster(named)
     monkeypatch.setattr(rest, "VERSION", {"gitVersion": "v1.27.3-gke.1"})
-    with pytest.raises(EngineUnavailable, match=r"is v1\.27\.3-gke\.1, and 1\.30 or newer is needed"):
+    with pytest.raises(EngineRefused, match=r"is v1\.27\.3-gke\.1, and 1\.30 or newer is needed"):
         kubernetes.cluster(named)
     with cluster.away(), pytest.raises(EngineUnavailable, match="does not answer"):
         kubernetes.cluster(named)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tidegate.doctor.findings import DoctorFacts, FindingState, Verdict
-from tidegate.errors import EngineUnavailable
 
 
 def cluster(facts: DoctorFacts) -> Verdict:
@@ -15,16 +14,11 @@ def cluster(facts: DoctorFacts) -> Verdict:
     wanted = settings.backend == "kubernetes"
     if not wanted and settings.kubeconfig_path is None and settings.namespace is None:
         return FindingState.OFF, "not used (--backend kubernetes runs replicas there; KUBECONFIG_PATH names a cluster)"
-    from tidegate.adapters.kubernetes.api import connect, version_pair
-    from tidegate.adapters.kubernetes.kinds import OLDEST_SERVER
+    from tidegate.adapters.kubernetes.api import connect
     from tidegate.adapters.kubernetes.rights import check_rights
 
     api = connect(settings.kubeconfig_path, settings.namespace, facts.env)
-    version = api.version()
-    pair = version_pair(version)
-    if pair is not None and pair < OLDEST_SERVER:
-        needed = ".".join(map(str, OLDEST_SERVER))
-        raise EngineUnavailable(f"Kubernetes at {api.where} is {version}, and {needed} or newer is needed")
+    version = api.check_version()
     api.check_namespace()
     check_rights(api)
     where = f"Kubernetes {version} at {api.where}"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support.images import plain_model
+from support.kubernetes import rest
 from support.kubernetes.cluster import FakeCluster, running_cluster
 from support.kubernetes.containers import Image
 from support.replicas import packaged
@@ -250,3 +251,11 @@ def test_rights_that_are_missing_are_named_when_something_is_deployed(cluster: F
         adapter().check(Placement("kubernetes"))
     assert '{apiGroups: ["apps"], resources: ["deployments"], verbs: ["create"]}' in denied.value.message
     assert '{apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]}' in denied.value.message
+
+
+def test_a_cluster_that_is_too_old_is_refused_before_anything_is_made(
+    cluster: FakeCluster, adapter: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest, "VERSION", {"gitVersion": "v1.29.9"})
+    with pytest.raises(EngineRefused, match=r"is v1\.29\.9, and 1\.30 or newer is needed"):
+        adapter().check(Placement("kubernetes"))

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from tidegate.adapters.kubernetes.kinds import Kind, kind_of
+from tidegate.adapters.kubernetes.kinds import OLDEST_SERVER, Kind, kind_of
 from tidegate.adapters.kubernetes.kubeconfig import find_access
 from tidegate.adapters.kubernetes.refusals import Asked, Gone, names_object, no_namespace, refusal, status_of
 from tidegate.adapters.kubernetes.transport import READ_TIMEOUT_S, Request, Transport, unreachable
@@ -198,6 +198,15 @@ class KubernetesApi:
         answer = self._transport.call(Request("GET", "/version"))
         said = self._object(answer.status, answer.body, Asked("get", "", "version", self.namespace))
         return str(said.get("gitVersion", ""))
+
+    def check_version(self) -> str:
+        """The server's version. Raises `EngineRefused` for one that is older than what Tidegate writes."""
+        version = self.version()
+        pair = version_pair(version)
+        if pair is not None and pair < OLDEST_SERVER:
+            needed = ".".join(map(str, OLDEST_SERVER))
+            raise EngineRefused(f"Kubernetes at {self.where} is {version}, and {needed} or newer is needed")
+        return version
 
     def check_namespace(self) -> None:
         """Raises `EngineDenied` when the namespace is not there; where this user may not look, it may be there."""

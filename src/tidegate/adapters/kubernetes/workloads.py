@@ -110,7 +110,7 @@ class KubernetesWorkloads:
     # -- the port --------------------------------------------------------------------------------------------------
 
     def check(self, placement: Placement) -> None:  # noqa: ARG002 (the port's shape)
-        self._api.version()
+        self._api.check_version()
         self._api.check_namespace()
         if not self._allowed:  # what is taken away later is said by what needs it
             check_rights(self._api)
