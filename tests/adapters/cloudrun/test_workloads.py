@@ -72,7 +72,8 @@ def test_a_workload_is_a_revision_whose_tag_answers_for_real(subject: CloudRunSu
     assert only(subject.workloads()).instances[0].id == instance.id, "and is found again by a new process"
 
 
-def test_the_template_says_everything_each_time(subject: CloudRunSubject) -> None:
+def test_the_template_says_everything_each_time(subject: CloudRunSubject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEGATE_DRAIN_S", "60")
     workloads = subject.workloads()
     spec = replace(subject.good(), scaling=EngineScaling(1, 3, "concurrency", 3), cold_start_s=20.0)
     workloads.apply(spec)
@@ -86,6 +87,7 @@ def test_the_template_says_everything_each_time(subject: CloudRunSubject) -> Non
     env = {one["name"]: one["value"] for one in container["env"]}
     key = replica_key(NODE_KEY, f"tidegate-churn-v1-{spec.key.suffix}")
     assert (env["MODEL_VERSION"], env["TIDEGATE_API_KEY"], env["OMP_NUM_THREADS"]) == ("1", key, "1")
+    assert env["TIDEGATE_DRAIN_S"] == "8", "Cloud Run ends an instance after ten seconds"
     assert container["resources"]["startupCpuBoost"] is True
     assert container["startupProbe"]["failureThreshold"] * container["startupProbe"]["periodSeconds"] == 80
     assert service["labels"] == {"tidegate-platform": "0a1b2c3d", "tidegate-endpoint": "churn"}

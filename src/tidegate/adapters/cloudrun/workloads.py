@@ -23,7 +23,7 @@ from tidegate.adapters.cloudrun.api import Changed, CloudRunApi, Refused
 from tidegate.adapters.cloudrun.credentials import GoogleCredentials
 from tidegate.adapters.cloudrun.place import CloudRunPlace, place_of
 from tidegate.clock import monotonic
-from tidegate.core.engines.cloudrun_size import cloudrun_size
+from tidegate.core.engines.cloudrun_size import DRAIN_S_MAX, cloudrun_size
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery
 from tidegate.core.ports import Handle
@@ -339,6 +339,6 @@ def build(
         lambda place: CloudRunApi(place, credentials),
         deliver,
         key_of,
-        {"TIDEGATE_DRAIN_S": f"{settings().drain_s:g}"},
+        {"TIDEGATE_DRAIN_S": f"{min(settings().drain_s, DRAIN_S_MAX):g}"},
     )
     return CloudRunWorkloads(parts)

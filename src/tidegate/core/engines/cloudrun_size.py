@@ -1,4 +1,4 @@
-"""How large an instance of Google Cloud Run may be: CPUs, and the memory that goes with them. Pure."""
+"""How large an instance of Google Cloud Run may be, CPUs and the memory that goes with them, and how it ends. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from tidegate.errors import InvalidArgument
 GIB, MIB = 1 << 30, 1 << 20
 CPUS, MEMORY_MIB = 1, 1024
 """What a replica gets where nobody says."""
+DRAIN_S_MAX = 8
+"""An instance has ten seconds to end once it was told to."""
 SIZES: dict[int, tuple[int, int]] = {1: (512, 4096), 2: (512, 8192), 4: (2048, 16384), 8: (4096, 32768)}
 """The least and the most MiB by CPUs: 'Configure CPU limits' and 'Configure memory limits' of its documentation, in the
 second generation of its execution environment. Less than one CPU would take one request at a time only.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidegate.core.engines.cloudrun_size import cloudrun_size
+from tidegate.core.engines.cloudrun_size import DRAIN_S_MAX, cloudrun_size
 from tidegate.core.images.contents import HTTP_PORT, registry_of
 from tidegate.core.manifests.served import Served
 from tidegate.errors import InvalidArgument
@@ -16,8 +16,7 @@ from tidegate.settings import Settings
 PREFIX, CONTAINER = "tidegate-", "replica"
 NAME_CHARS_MAX = 49
 INSTANCES_MAX = 1000
-REQUEST_TIMEOUT_S, DRAIN_S = 300, 8
-"""An instance has ten seconds to end once it was told to."""
+REQUEST_TIMEOUT_S = 300
 START_EVERY_S, STARTS_MAX = 2, 120
 THREADS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 PULLED_FROM = (".pkg.dev", "gcr.io", "docker.io")
@@ -83,7 +82,7 @@ def _scaled(served: Served) -> dict[str, str]:
 def _template(served: Served, settings: Settings) -> dict[str, Any]:
     cpus, memory_mib = cloudrun_size(served.cpus, served.memory_bytes)
     account = settings.cloudrun_service_account
-    env = {"MODEL_VERSION": served.version, "TIDEGATE_DRAIN_S": str(DRAIN_S), **dict.fromkeys(THREADS, str(cpus))}
+    env = {"MODEL_VERSION": served.version, "TIDEGATE_DRAIN_S": str(DRAIN_S_MAX), **dict.fromkeys(THREADS, str(cpus))}
     key = {"secretKeyRef": {"name": name_of(served.endpoint), "key": "latest"}}
     return {
         **({"serviceAccountName": account} if account else {}),
