@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from tidegate.core.images.delivery import MODEL_DIR
 from tidegate.errors import InvalidArgument
 from tidegate.version import __version__
 from tidegate.wire.manifest import Manifest
@@ -174,6 +175,7 @@ def dockerfile(contents: ImageContents) -> str:
         user=USER_ID,
         http=HTTP_PORT,
         grpc=GRPC_PORT,
+        model_dir=MODEL_DIR,
         labels=said,
     )
 
@@ -215,7 +217,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \\
   CMD ["/opt/tidegate/bin/python", "-m", "tidegate.server.health"]
 # All addresses: without TIDEGATE_API_KEY (or TIDEGATE_AUTH=none) it refuses to start.
 ENTRYPOINT ["/opt/tidegate/bin/python", "-m", "tidegate.server", \\
-            "--manifest", "/model/manifest.json", "--host", "0.0.0.0"]
-COPY model/ /model/
+            "--manifest", "{model_dir}/manifest.json", "--host", "0.0.0.0"]
+COPY model/ {model_dir}/
 LABEL {labels}
 """
