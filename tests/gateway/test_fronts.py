@@ -17,12 +17,12 @@ import pytest
 from gateway.test_upstream import READY, a_batch, answer, outputs_of
 from support.tls import Authority
 from tidegate import clock
-from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, TargetLost
+from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, TargetLost, TargetUnreached
 from tidegate.errors import Overloaded, TidegateError
 from tidegate.gateway.upstream import identity
 from tidegate.gateway.upstream.dial import Secrets, UpstreamAddress
 from tidegate.gateway.upstream.front import ABORTED_MAX
-from tidegate.gateway.upstream.identity import IdTokens
+from tidegate.gateway.upstream.identity import FORGET_EVERY_S, RETRY_S, IdTokens
 from tidegate.gateway.upstream.target import UpstreamHooks, UpstreamTarget
 from tidegate.wire.identity import IdToken, expiry_of
 
@@ -97,7 +97,9 @@ def run(
         )
         got = tokens or IdTokens(lambda audience: IdToken(f"token-for-{audience}", clock.now() + 3600))
         up, downs = asyncio.Event(), list[UpstreamTarget]()
-        hooks = UpstreamHooks(lambda _: up.set(), downs.append, Secrets(lambda name: f"key-of-{name}", got.get))
+        hooks = UpstreamHooks(
+            lambda _: up.set(), downs.append, Secrets(lambda name: f"key-of-{name}", got.get, got.forget)
+        )
         target = UpstreamTarget(where, hooks, asyncio.get_running_loop(), 5.0, clock.monotonic)
         target.start()
         try:
@@ -192,6 +194,49 @@ def test_a_token_is_followed_by_another_before_it_runs_out_on_the_same_connectio
         assert not asked.downs
 
     run(tmp_path, [FINE], story, IdTokens(fetch))
+
+
+def test_a_token_that_the_front_knows_no_longer_is_followed_by_another_at_once(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def fetch(audience: str) -> IdToken:
+        made.append(f"token-{len(made)}")
+        return IdToken(made[-1], clock.now() + 3600)
+
+    async def story(asked: Asked) -> None:
+        refused = await asked.send()
+        assert type(refused) is TargetUnreached
+        async with asyncio.timeout(10):
+            while not asked.target.up:
+                await asyncio.sleep(0.01)
+        assert isinstance(await asked.send(), Outputs)
+        assert asked.front.tokens == ["token-0", "token-1"]
+
+    run(tmp_path, [answer(401, b"<html>Unauthorized</html>"), FINE], story, IdTokens(fetch))
+
+
+def test_refused_tokens_are_asked_for_anew_once_in_a_while_and_kept_until_another_one_comes() -> None:
+    now, asked, away = [1000.0], list[str](), [False]
+
+    def fetch(audience: str) -> IdToken:
+        asked.append(audience)
+        if away[0]:
+            raise OSError("connection refused")
+        return IdToken(f"token-{len(asked)}", now[0] + 3600)
+
+    tokens = IdTokens(fetch, lambda: now[0])
+    tokens.forget("a")
+    assert tokens.get("a").token == "token-1"
+    for _ in range(256):
+        tokens.forget("a")
+        assert tokens.get("a").token == "token-2"
+    now[0] += FORGET_EVERY_S
+    away[0] = True
+    tokens.forget("a")
+    assert tokens.get("a").token == "token-2", "it may have been the replica's key that was refused"
+    away[0] = False
+    now[0] += RETRY_S
+    assert tokens.get("a").token == "token-4"
 
 
 def test_a_token_that_is_slow_to_come_holds_up_no_other_and_nobody_who_has_one() -> None:

@@ -144,6 +144,7 @@ class RunningGateway:
         self._sharing = Sharing(settings, observer, clock.monotonic)
         self._sharing.add_gauges(self._metrics)
         source = ControlPlane(options.control_url, settings.data_dir, options.id, settings.node_key)
+        tokens = token_source(source.id_token)
         self._losses = Losses(source.report_loss)
         self._wake_requests = WakeRequests(source.report_wanted, self._not_woken, self._loop)
         parts = PoolParts(
@@ -153,7 +154,7 @@ class RunningGateway:
             clock.monotonic,
             self._sharing.cache,
             on_loss=self._losses.tell,
-            secrets=Secrets(source.replica_key, token_source(source.id_token)),
+            secrets=Secrets(source.replica_key, tokens.get, tokens.forget),
             ask=self._wake_requests.ask,
         )
         listening = ShadowObserver(self._journal)

@@ -12,13 +12,15 @@ from tidegate.clock import now
 from tidegate.dataplane.codec.wire_template import Templates
 from tidegate.gateway.upstream.connection import HopAnswer, HopConnection
 from tidegate.gateway.upstream.hop import RequestWriter
-from tidegate.gateway.upstream.identity import TokenOf, no_tokens, renew_at
+from tidegate.gateway.upstream.identity import TokenOf, keep_token, no_tokens, renew_at
 from tidegate.gateway.upstream.place import place_of
 from tidegate.gateway.upstream.trust import Unusable, client_context, why_untrusted
 from tidegate.system.unix_sockets import past_no_link
 from tidegate.wire.identity import IdToken
 
-REFUSALS = (401, 403)
+UNKNOWN_STATUS = 401
+REFUSALS = (UNKNOWN_STATUS, 403)
+"""Whoever shows this key or token is not known, or has no right."""
 RENEW_S_MIN = 1.0
 """Between two times that an ID token is asked for."""
 
@@ -53,6 +55,8 @@ class Secrets:
 
     key_of: KeyOf = no_keys
     token_of: TokenOf = no_tokens
+    forget_token: Callable[[str], None] = keep_token
+    """Told the audience for which a token was refused. Never waits."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,11 @@ class Dialer:
         await connection.closed
 
     def refused(self, status: int) -> Unavailable:
-        """In words, that it answered 401 or 403."""
+        """In words, that it answered 401 or 403. A token that is not known is shown no longer than it takes to get
+        another one.
+        """
+        if status == UNKNOWN_STATUS and self._where.audience:
+            self._secrets.forget_token(self._where.audience)
         if self._where.audience:
             return Unavailable(
                 f"it refuses the ID token or the key of {self._where.credential!r} ({status}): does the platform's "

@@ -25,6 +25,8 @@ RENEW_BEFORE_S = 600.0
 """So long before a token runs out another one is asked for; the one that is there is used until it has run out."""
 RETRY_S = 1.0
 """For so long nothing more is asked where there was no answer: a pool has up to 256 connections that ask."""
+FORGET_EVERY_S = 10.0
+"""For so long a token is not forgotten again: it may have been the replica's key that was refused."""
 KEPT_MAX = 1000
 
 TokenOf = Callable[[str], IdToken]
@@ -36,12 +38,17 @@ def no_tokens(audience: str) -> IdToken:
     raise OSError(f"nobody makes ID tokens for {audience!r} here")
 
 
+def keep_token(audience: str) -> None:
+    """Hears of refused tokens where nobody keeps any."""
+
+
 @dataclass
 class _Kept:
     asking: threading.Lock = field(default_factory=threading.Lock)
     token: IdToken | None = None
     fault: str = ""
     ask_again_at: float = 0.0
+    forget_again_at: float = 0.0
 
 
 class IdTokens:
@@ -74,6 +81,15 @@ class IdTokens:
             raise OSError(kept.fault)
         return kept.token
 
+    def forget(self, audience: str) -> None:
+        """It was refused: another one is asked for next time, and this one is used only while none is to be had.
+        Never waits. Not again within `FORGET_EVERY_S`, as each of a pool's connections is refused by itself.
+        """
+        with self._lock:
+            kept, now_s = self._kept.get(audience), self._clock()
+            if kept is not None and kept.token is not None and now_s >= kept.forget_again_at:
+                kept.ask_again_at, kept.forget_again_at = now_s, now_s + FORGET_EVERY_S
+
     def _ask(self, audience: str, kept: _Kept) -> None:
         try:
             kept.token = self._fetch(audience)
@@ -98,9 +114,9 @@ def on_google(product_file: Path = PRODUCT_FILE) -> bool:
         return False
 
 
-def token_source(of_control_plane: TokenOf) -> TokenOf:
+def token_source(of_control_plane: TokenOf) -> IdTokens:
     """Where this gateway gets its tokens: from this machine, if it is one of Google's, else from the control plane."""
-    return IdTokens(from_metadata if on_google() else of_control_plane).get
+    return IdTokens(from_metadata if on_google() else of_control_plane)
 
 
 def from_metadata(audience: str, url: str = METADATA_URL) -> IdToken:
