@@ -58,6 +58,18 @@ def test_the_sequence_shows_how_the_band_narrows_no_difference_and_the_decision(
     assert widths == sorted(widths, reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("end", "said", "edge"), [("upper", "\u22120.577 or more", "20.0"), ("lower", "16.6 or less", "178.0")]
+)
+def test_an_interval_without_one_bound_is_drawn_to_the_edge(end: str, said: str, edge: str) -> None:
+    view = experiment()
+    looks = [replace(one, metrics=[replace(one.metrics[0], **{end: None})]) for one in view.looks]
+    plot = sequence(replace(view, looks=looks, metrics=looks[-1].metrics), "conversion")
+    (band,) = re.findall(r'<path d="([^"]+)" class="band s1"', plot.svg)
+    assert f" {edge}L" in band
+    assert [key.note for key in plot.legend if key.name == "treatment"] == [f"8 % ({said})"]
+
+
 def test_when_the_decision_changed_is_told_once_for_each_change() -> None:
     found = turns(ended("promote").looks)
     assert [one.decision for one in found] == ["insufficient_data", "continue", "promote"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tidegate.draw import (
@@ -73,7 +74,15 @@ def _band(looks: Sequence[LookView], metric: str, variant: str) -> Band:
         [None if one is None or (share := getattr(one, field)) is None else 100 * share for one in found]
         for field in ("improvement", "lower", "upper")
     )
-    return Band(_name(variant), values, lower, upper)
+    ends = [_open_where_unbounded(low, high) for low, high in zip(lower, upper, strict=True)]
+    return Band(_name(variant), values, [low for low, _ in ends], [high for _, high in ends])
+
+
+def _open_where_unbounded(low: float | None, high: float | None) -> tuple[float | None, float | None]:
+    """An interval with one end has no other: JSON has no infinity. With neither, none is known."""
+    if (low is None) == (high is None):
+        return low, high
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def _marks(view: ExperimentView) -> list[tuple[str, float]]:
