@@ -18,7 +18,7 @@ from gateway.test_upstream import READY, a_batch, answer, outputs_of
 from support.tls import Authority
 from tidegate import clock
 from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, TargetLost, TargetUnreached
-from tidegate.errors import Overloaded, TidegateError
+from tidegate.errors import Internal, Overloaded, TidegateError
 from tidegate.gateway.upstream import identity
 from tidegate.gateway.upstream.dial import Secrets, UpstreamAddress
 from tidegate.gateway.upstream.front import ABORTED_MAX
@@ -160,6 +160,7 @@ def test_an_answer_that_the_front_does_not_pass_on_is_not_computed_until_the_dea
     [
         (answer(429, b'{"error":"1024 rows are waiting already","code":"overloaded"}'), Overloaded),
         (answer(500, b'{"error":"it broke","code":"model_failed"}'), ModelFailed),
+        (answer(404, b'{"error":"there is no model sums","code":"not_found"}'), Internal),
         (answer(503, b"<html>Service Unavailable</html>"), TargetLost),
         (answer(502, b""), TargetLost),
     ],
@@ -194,6 +195,19 @@ def test_a_token_is_followed_by_another_before_it_runs_out_on_the_same_connectio
         assert not asked.downs
 
     run(tmp_path, [FINE], story, IdTokens(fetch))
+
+
+def test_a_tag_that_the_front_does_not_know_is_a_target_that_read_nothing_and_is_tried_again(tmp_path: Path) -> None:
+    async def story(asked: Asked) -> None:
+        assert type(await asked.send()) is TargetUnreached
+        assert asked.downs == [asked.target], "others get the batches meanwhile"
+        async with asyncio.timeout(10):
+            while not asked.target.up:
+                await asyncio.sleep(0.01)
+        assert isinstance(await asked.send(), Outputs)
+        assert len(asked.front.heads) == 2
+
+    run(tmp_path, [answer(404, b"<html><title>404 Page not found</title></html>"), FINE], story)
 
 
 def test_a_token_that_the_front_knows_no_longer_is_followed_by_another_at_once(tmp_path: Path) -> None:

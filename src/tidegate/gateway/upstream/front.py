@@ -19,6 +19,8 @@ NO_INSTANCE_STATUSES = (429, 500)
 """'The request was aborted because there was no available instance': nothing was computed."""
 LOST_STATUSES = (502, 503)
 """'The connection to the instance had an error': it may have been computing."""
+NOWHERE_STATUS = 404
+"""No service, or no tag of it, goes by this name: not any more, or not everywhere yet."""
 
 
 ABORTED_STATUS, ABORTED_MAX = 500, 3
@@ -28,10 +30,20 @@ computed each time. Sent again so many times, it is taken for lost.
 
 
 class FrontSays(Enum):
-    """`NO_INSTANCE`: the batch was given to none. `LOST`: to one that went away."""
+    """`NO_INSTANCE`: the batch was given to none. `LOST`: to one that went away. `NOWHERE`: there is nobody to give it
+    to.
+    """
 
     NO_INSTANCE = "no instance"
     LOST = "lost"
+    NOWHERE = "nowhere"
+
+
+_SAYS = {
+    **dict.fromkeys(NO_INSTANCE_STATUSES, FrontSays.NO_INSTANCE),
+    **dict.fromkeys(LOST_STATUSES, FrontSays.LOST),
+    NOWHERE_STATUS: FrontSays.NOWHERE,
+}
 
 
 class _Said(msgspec.Struct):
@@ -43,13 +55,13 @@ _replicas = msgspec.json.Decoder(_Said)
 
 def said_by_front(answer: HopAnswer) -> FrontSays | None:
     """None where a replica answered, or the front something that is no matter of instances."""
-    status = answer.status
-    if status not in NO_INSTANCE_STATUSES and status not in LOST_STATUSES:
+    says = _SAYS.get(answer.status)
+    if says is None:
         return None
     try:
         _replicas.decode(answer.body)
     except msgspec.DecodeError:
-        return FrontSays.NO_INSTANCE if status in NO_INSTANCE_STATUSES else FrontSays.LOST
+        return says
     return None
 
 

@@ -255,7 +255,7 @@ class UpstreamTarget:
     def _was_turned_away(self, answer: HopAnswer, batch: Batch) -> bool:
         """Whether it was no replica that answered, or none that takes this gateway's batches; sees to the batch."""
         if answer.status in REFUSALS:
-            self._was_refused(answer.status)
+            self._was_refused(self._dialer.refused(answer.status).why)
             return True
         said = said_by_front(answer) if self.where.audience else None
         if said is FrontSays.NO_INSTANCE and answer.status == ABORTED_STATUS:
@@ -265,6 +265,8 @@ class UpstreamTarget:
             self._wait_for_instance(batch)
         elif said is FrontSays.LOST:
             self._finish(TargetLost(f"an instance of {self.id} went away before it answered ({answer.status})"))
+        elif said is FrontSays.NOWHERE:
+            self._was_refused(f"the front knows no tag or service of this name ({answer.status})")
         return said is not None
 
     def _wait_for_instance(self, batch: Batch) -> None:
@@ -281,12 +283,12 @@ class UpstreamTarget:
         if self._batch is batch:
             self._write_if_open()
 
-    def _was_refused(self, status: int) -> None:
+    def _was_refused(self, why: str) -> None:
         """It takes no batch of this gateway, which says nothing of the model: others may answer this one."""
         self._refused, self._written, self._in_part = True, False, False
         if self._connection is not None:
             self._connection.close()
-        self._went_down(self._dialer.refused(status).why)
+        self._went_down(why)
 
     def _read_in_steps(self, answer: HopAnswer, batch: Batch) -> Iterator[bool]:
         result = yield from in_steps(lambda: read_answer(answer, batch, None))
