@@ -182,11 +182,16 @@ def _newest_interval(band: Band, axis: Axis) -> str:
     if not len(band.values):
         return "no data"
     value, low, high = known(band.values[-1]), known(band.lower[-1]), known(band.upper[-1])
-    if value is None or (low is None and high is None):
+    if value is None or (between := _between(low, high)) is None:
         return axis.said(value)
-    if low is None or high is None:
-        return f"{axis.said(value)} ({f'{written(low)} or more' if low is not None else f'{written(high)} or less'})"
-    return f"{axis.said(value)} ({written(low)} to {written(high)})"
+    return f"{axis.said(value)} ({between})"
+
+
+def _between(low: float | None, high: float | None) -> str | None:
+    """An interval in words; None where neither end is known."""
+    if low is None:
+        return None if high is None else f"{written(high)} or less"
+    return f"{written(low)} or more" if high is None else f"{written(low)} to {written(high)}"
 
 
 def _table(title: str, times: Sequence[float], columns: Sequence[tuple[str, Values]]) -> PlotTable:
