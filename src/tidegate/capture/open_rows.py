@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from tidegate.capture.rows import NO_ENDPOINT, Partition, RowBuffer, batch_rows, failure_rows, feedback_rows
-from tidegate.wire.journal import BatchRecord, FailureRecord, FeedbackRecord, JournalEntry, Segment, read_entries
+from tidegate.wire.journal import (
+    BatchRecord,
+    FailureRecord,
+    FeedbackRecord,
+    JournalEntry,
+    Record,
+    Segment,
+    read_entries,
+)
+from tidegate.wire.journal.records import Sealed
 from tidegate.wire.journal.segments import opened_at_us
 
 WRITTEN_LATE_S_MAX = 86_400.0
 """A request is dated by its start and recorded at its end; no deadline is longer than this."""
 CLOCK_S = 600.0
+_Rows = BatchRecord | FailureRecord | FeedbackRecord
 _FAILURES = ("failures", "shadow_failures")
 
 
@@ -27,6 +38,19 @@ def may_have(segment: Segment, table: str, since_s: float, until_s: float) -> bo
     return segment.is_open or segment.path.stat().st_mtime >= since_s - CLOCK_S
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Which rows are made of a segment: feedback of these endpoints, all else of the first. Tensors that are not among
+    `columns` (None: all) are left out, and batches without any request of these `times`, so that a look at the last
+    seconds does not make rows of all that a segment holds.
+    """
+
+    tables: frozenset[str]
+    endpoints: tuple[str, ...]
+    columns: Collection[str] | None
+    times: tuple[float, float] = (-math.inf, math.inf)
+
+
 def tables_of(
     segment: Segment,
     table: str,
@@ -34,29 +58,50 @@ def tables_of(
     wanted: Collection[str] | None,
     times: tuple[float, float] = (-math.inf, math.inf),
 ) -> Iterator[pa.Table]:
-    """One table for each shape of the endpoint's rows; tensors that are not `wanted` are left out, and batches without
-    any request of these `times`, so that a look at the last seconds does not make rows of all that a segment holds.
+    """One table for each shape of the endpoint's rows. Raises `FileNotFoundError` for a segment that was dropped."""
+    for _, made in rows_of(segment, Asked(frozenset((table,)), (endpoint,), wanted, times)):
+        yield made
 
-    Raises `FileNotFoundError` for a segment that was dropped.
-    """
+
+def rows_of(segment: Segment, asked: Asked) -> Iterator[tuple[Partition, pa.Table]]:
+    """Tables in one pass, with what each is of. Raises `FileNotFoundError` for a segment that was dropped."""
     held: dict[Partition, RowBuffer] = {}
     for found in read_entries(segment):
         if not isinstance(found, JournalEntry):
             continue
-        record = found.record
-        try:
-            if isinstance(record, BatchRecord):
-                if record.endpoint == endpoint and table in _tables_of(record) and _may_be_of(record, times):
-                    batch_rows(record, held, wanted)
-            elif isinstance(record, FailureRecord) and record.endpoint == endpoint and table in _FAILURES:
-                failure_rows(record, held)
-            elif isinstance(record, FeedbackRecord) and table == "feedback":
-                feedback_rows(_of_endpoint(record, endpoint), held)
-        except ValueError:
-            continue  # the compactor counts it, once
+        for record in _asked_of(found.record, asked):
+            try:
+                _add(record, held, asked.columns)
+            except ValueError:
+                continue  # the compactor counts it, once
     for place, rows in held.items():
-        if place.table == table:
-            yield rows.table(place)
+        if place.table in asked.tables:
+            yield place, rows.table(place)
+
+
+def _asked_of(record: Record, asked: Asked) -> Iterator[_Rows]:
+    """The record, or of feedback its part for each endpoint; nothing where it has no row that is asked for."""
+    if isinstance(record, FeedbackRecord):
+        if "feedback" in asked.tables:
+            yield from (_of_endpoint(record, each) for each in asked.endpoints)
+        return
+    if isinstance(record, Sealed) or record.endpoint != asked.endpoints[0]:
+        return
+    tables = _tables_of(record) if isinstance(record, BatchRecord) else _FAILURES
+    if asked.tables.isdisjoint(tables):
+        return
+    if isinstance(record, FailureRecord) or _may_be_of(record, asked.times):
+        yield record
+
+
+def _add(record: _Rows, held: dict[Partition, RowBuffer], columns: Collection[str] | None) -> None:
+    """Raises `ValueError` for a record whose parts do not fit one another."""
+    if isinstance(record, BatchRecord):
+        batch_rows(record, held, columns)
+    elif isinstance(record, FailureRecord):
+        failure_rows(record, held)
+    else:
+        feedback_rows(record, held)
 
 
 def _may_be_of(record: BatchRecord, times: tuple[float, float]) -> bool:

@@ -11,6 +11,8 @@ from tidegate.capture.labels import CaptureReader, labelled
 
 BEFORE_S = 3600.0
 """A live request began before its copy, by no more than its deadline."""
+REACH_S = BEFORE_S + 60.0
+"""What `pairs` reads lies no further before its window."""
 _KEYS = ("id", "row")
 
 

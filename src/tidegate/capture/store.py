@@ -17,6 +17,7 @@ from tidegate import clock as clocks
 from tidegate.capture import open_rows
 from tidegate.capture.compact import AHEAD_S_MAX, READER, segment_of_file
 from tidegate.capture.files import Files, endpoints_of, files_in, is_parquet
+from tidegate.capture.held_rows import HeldRows
 from tidegate.capture.labels import Keep, Table, labelled
 from tidegate.capture.names_filter import WantedNames
 from tidegate.capture.results import RESULTS
@@ -58,17 +59,26 @@ class CaptureStore:
     def __init__(self, root: Path | Files, journal: Path, clock: Clock = clocks.now, keep: Keep | None = None) -> None:
         self._files, self._journal, self._clock, self._keep = files_in(root), journal, clock, keep
         self._wanted: WantedNames | None = None
+        self._held: HeldRows | None = None
         self._damaged: set[str] = set()
 
-    def keeping(self, keep: Keep, wanted: WantedNames | None = None) -> CaptureStore:
+    def keeping(self, keep: Keep | None, wanted: WantedNames | None = None) -> CaptureStore:
         """The same store, of whose rows only those are held that `keep` says: a mask for each piece that is read.
 
         It is asked with the columns that are read, which are those asked for and a few more. Where it keeps nothing but
         rows with one of the `wanted` ids and keys, files that say they have none of these are not read.
         """
         made = CaptureStore(self._files, self._journal, self._clock, keep)
-        made._wanted = wanted
+        made._wanted, made._held = wanted, self._held
         made._damaged = self._damaged  # a file is told of once, whatever is kept of it
+        return made
+
+    def for_look(self, endpoint: str, columns: Collection[str], since_s: float) -> CaptureStore:
+        """The same store for one look at an endpoint: it decodes each pending segment once, whatever it is asked for
+        with these tensors from then on. Used by one thread, and dropped after the look.
+        """
+        made = self.keeping(self._keep, self._wanted)
+        made._held = HeldRows(endpoint, frozenset(columns), since_s)
         return made
 
     def labelled(
@@ -180,10 +190,11 @@ class CaptureStore:
         if query.table not in SCHEMAS:  # no gateway records it
             return
         latest = pa.scalar(round((self._clock() + AHEAD_S_MAX) * 1e6), pa.timestamp("us", tz="UTC"))
+        read = open_rows.tables_of if self._held is None else self._held.tables_of
         for segment in look.pending:
             if open_rows.may_have(segment, query.table, query.since_s, query.until_s):
                 times = query.since_s, query.until_s
-                for made in open_rows.tables_of(segment, query.table, query.endpoint, query.needed(), times):
+                for made in read(segment, query.table, query.endpoint, query.needed(), times):
                     yield made.filter(pc.less_equal(made["at"], latest))
 
 

@@ -92,6 +92,11 @@ class ShadowPairs:
 class CapturedPairs(Protocol):
     """Rows of a shadow beside the live ones of the same requests."""
 
+    def for_look(self, endpoint: str, since_s: float, outputs: Sequence[str]) -> CapturedPairs:
+        """The same for one look from then on, with these outputs: what is not compacted yet is decoded once for all
+        that is asked. Used by one thread, and dropped after the look. Raises `CaptureUnreadable`.
+        """
+
     def shadow_rows(self, endpoint: str, version: str, since_s: float, until_s: float) -> int:
         """How many rows it answered. Raises `CaptureUnreadable`."""
 

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
+from support.capture_bed import AT_S, Gateway, batch
 from support.control import ME, SIGNATURE, add_version, container_at
+from tidegate.adapters.capture.rows import StoredRows
+from tidegate.capture import open_rows
 from tidegate.core.captured import ShadowPairs
 from tidegate.core.endpoints.effective import AutomatedWeights, Share, Split
 from tidegate.errors import Conflict, InUse, InvalidArgument, NoShadow, UnknownEndpoint, UnknownVersion
@@ -21,6 +24,17 @@ from tidegate.store.automation import versions_routed, versions_used, word_of
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.fleet import endpoint_of
 from tidegate.store.tables import AuditRow, VariantRow
+from tidegate.wire.decision import Decision
+from tidegate.wire.journal import (
+    Damage,
+    FailureRecord,
+    FeedbackEvent,
+    FeedbackRecord,
+    JournalEntry,
+    Omitted,
+    Segment,
+    read_entries,
+)
 from tidegate.wire.rest import DeployRequest, RollbackRequest, TrafficRequest
 from tidegate.wire.shadows import ShadowRequest
 from tidegate.wire.signature import TensorSpec
@@ -81,6 +95,9 @@ def test_captured_rows_are_not_read_again_at_every_look(platform: Container) -> 
     now = [0.0]
 
     class Dear:
+        def for_look(self, *_: object) -> Dear:
+            return self
+
         def shadow_rows(self, endpoint: str, version: str, *_: object) -> int:
             reads.append((endpoint, version))
             now[0] += 3.0
@@ -102,6 +119,37 @@ def test_captured_rows_are_not_read_again_at_every_look(platform: Container) -> 
     now[0] += 60.0
     shadows.get("churn")
     assert reads == [("churn", "2"), ("churn", "3"), ("churn", "3")]
+
+
+def test_what_is_not_compacted_is_decoded_once_for_a_look(
+    platform: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began_s = AT_S
+    decoded: list[str] = []
+
+    def counted(segment: Segment) -> Iterator[JournalEntry | Damage]:
+        decoded.append(segment.name)
+        return read_entries(segment)
+
+    monkeypatch.setattr(open_rows, "read_entries", counted)
+    shadows = replace(platform.shadows, captured=StoredRows(tmp_path), clock=lambda: began_s, kept=Kept())
+    shadows.set("churn", ShadowRequest("2", 20.0), ME)
+    began_s += 5000.0  # so far back that it is looked for in steps
+    for name in ("gateway-0", "gateway-1"):
+        gateway = Gateway(tmp_path / "journal", name=name)
+        gateway.write(batch(f"of {name}", AT_S + 10, version="1"))
+        gateway.write(batch(f"of {name}", AT_S + 11, version="2", role="shadow"))
+        label = FeedbackEvent(f"of {name}", None, None, None, round((AT_S + 12) * 1e6), "churn", label="0")
+        gateway.write(FeedbackRecord([label], round((AT_S + 12) * 1e6)))
+        counts = [Omitted(0, 504, "deadline_exceeded", 3)]
+        gateway.write(FailureRecord("churn", [Decision("2", "2", "2", role="shadow")], [], counts, AT_S + 1, AT_S + 2))
+    decoded.clear()
+    found = replace(shadows, kept=Kept()).get("churn")
+    assert (found.pairs, found.failures) == (2, 6)
+    assert found.paired is not None
+    assert found.paired.units == 1
+    assert sorted(decoded) == sorted(set(decoded))
+    assert len(decoded) == 2
 
 
 @pytest.mark.parametrize("share", [-1.0, 100.5, float("nan")])

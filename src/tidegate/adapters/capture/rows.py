@@ -6,6 +6,7 @@ Implements `core.captured.CapturedRows` and `CapturedUnits`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,15 @@ class StoredRows:
         from tidegate.capture.units.gather import units
 
         return units(self._store(), query)
+
+    def for_look(self, endpoint: str, since_s: float, outputs: Sequence[str]) -> StoredRows:
+        """See `core.captured.CapturedPairs`."""
+        from tidegate.capture.shadows import REACH_S
+
+        made = copy(self)
+        columns = [f"output_{name}" for name in outputs]
+        made._opened = self._store().for_look(endpoint, columns, since_s - REACH_S)
+        return made
 
     def shadow_rows(self, endpoint: str, version: str, since_s: float, until_s: float) -> int:
         """See `core.captured.CapturedPairs`."""

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
-from tidegate.core.captured import CapturedPairs
+from tidegate.core.captured import CapturedPairs, ShadowPairs
 from tidegate.core.endpoints.compatibility import compare as compare_signatures
 from tidegate.core.endpoints.compatibility import listed
 from tidegate.core.endpoints.shadow import ShadowSpec, check_share, is_live
@@ -184,14 +184,19 @@ class Shadows:
     def _seen(self, endpoint: str, found: _Found) -> _Seen:
         """Raises `CaptureUnreadable`."""
         summary, signature, now = found.summary, found.signature, self.clock()
-        since = self._compared_since(endpoint, summary)
+        outputs = [] if signature is None else [spec.name for spec in signature.outputs]
+        captured = self.captured.for_look(endpoint, summary.since, outputs)
+        since = self._compared_since(captured, endpoint, summary)
         window_s = (since, now + 1.0)
-        compared = Comparison() if signature is None else self._compared(endpoint, summary.version, signature, window_s)
-        counted = self.captured.shadow_failures(endpoint, summary.version, *window_s)
+        compared = Comparison()
+        if signature is not None:
+            pairs = captured.shadow_pairs(endpoint, summary.version, *window_s, outputs)
+            compared = _compared(pairs, signature)
+        counted = captured.shadow_failures(endpoint, summary.version, *window_s)
         shed = sum(count for why, count in counted.items() if why.startswith(SHED))
         return _Seen(since, now, compared, sum(counted.values()) - shed, shed)
 
-    def _compared_since(self, endpoint: str, summary: ShadowSummary) -> float:
+    def _compared_since(self, captured: CapturedPairs, endpoint: str, summary: ShadowSummary) -> float:
         """From when on: all of its time, or where that is more than `ROWS_MAX` rows the latest part of it.
 
         Looks twice as far back each time, so no more is read than a few times what is compared.
@@ -200,17 +205,17 @@ class Shadows:
         rows_found, until = 0, now + 1.0
         while True:
             since = max(summary.since, now - back_s)
-            rows_found += self.captured.shadow_rows(endpoint, summary.version, since, until)
+            rows_found += captured.shadow_rows(endpoint, summary.version, since, until)
             if since <= summary.since or rows_found >= ROWS_MAX:
                 return since
             until, back_s = since, back_s * 2
 
-    def _compared(self, endpoint: str, version: str, signature: Signature, window_s: tuple[float, float]) -> Comparison:
-        outputs = [spec.name for spec in signature.outputs]
-        main = main_output(signature)
-        kinds = {spec.name: spec.datatype for spec in signature.outputs}
-        decides = signature.classes is not None or not kinds.get(main, "").startswith(("FP", "BF"))
-        return compare(self.captured.shadow_pairs(endpoint, version, *window_s, outputs), main, decides=decides)
+
+def _compared(pairs: ShadowPairs, signature: Signature) -> Comparison:
+    main = main_output(signature)
+    kinds = {spec.name: spec.datatype for spec in signature.outputs}
+    decides = signature.classes is not None or not kinds.get(main, "").startswith(("FP", "BF"))
+    return compare(pairs, main, decides=decides)
 
 
 def _check_without_traffic(row: EndpointRow, version: str) -> None:
