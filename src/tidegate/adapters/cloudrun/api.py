@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -40,6 +41,12 @@ class Refused(Exception):
 
 class Missing(Exception):
     """There is no such resource."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    data: bytes
 
 
 class CloudRunApi:
@@ -185,14 +192,21 @@ class CloudRunApi:
 
     def _asked(
         self, method: str, url: str, body: Mapping[str, Any] | None, params: Mapping[str, str] | None
-    ) -> urllib3.BaseHTTPResponse:
+    ) -> _Answer:
         headers = {"Authorization": f"Bearer {self._credentials.access_token()}"}
         data = None
         if body is not None:
             data, headers["Content-Type"] = msgspec.json.encode(body), "application/json"
         if params:
             url += f"?{urlencode(params)}"  # etags and page tokens are base64, in quotes: "CN+8…/cg=="
-        return self._pool.request(method, url, body=data, headers=headers)
+        response = self._pool.request(method, url, body=data, headers=headers, preload_content=False)
+        try:
+            said = response.read(ANSWER_BYTES_MAX + 1, decode_content=True)
+        finally:
+            response.close()  # an answer that was read to its end has given its connection back before
+        if len(said) > ANSWER_BYTES_MAX:
+            raise EngineUnavailable(f"{url} sent more than {ANSWER_BYTES_MAX >> 20} MiB at once")
+        return _Answer(response.status, said)
 
     def _error(self, status: int, said: Mapping[str, Any], call: str, api: str) -> Exception:
         message, reason = str(said.get("message", "")), str(said.get("status", ""))
@@ -262,14 +276,14 @@ def _text_of(entry: Mapping[str, Any]) -> str:
 
 def _decoded(data: bytes) -> dict[str, Any]:
     try:
-        return _objects.decode(data[:ANSWER_BYTES_MAX])
+        return _objects.decode(data)
     except msgspec.DecodeError as error:
         raise EngineUnavailable(f"what answers as Google's API is none: {error}") from error
 
 
 def _error_of(data: bytes) -> Mapping[str, Any]:
     try:
-        said = _objects.decode(data[:ANSWER_BYTES_MAX]).get("error")
+        said = _objects.decode(data).get("error")
     except msgspec.DecodeError:
         return {}
     return said if isinstance(said, dict) else {}
