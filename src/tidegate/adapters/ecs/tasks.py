@@ -19,7 +19,7 @@ from tidegate.settings import Settings
 
 log = logging.getLogger(__name__)
 
-TASKS_A_CALL, PAGES_MAX = 100, 100
+TASKS_A_CALL, TASKS_A_PAGE, PAGES_MAX = 100, 100, 100
 DEAD_SHOWN_S = 120.0
 """For so long a task is shown that ended by itself: whoever looks less often does not hear of it."""
 ENDS_KEPT, STRANGERS_KEPT = 1000, 10_000
@@ -103,8 +103,9 @@ class Tasks:
             if not answer.get("nextToken"):
                 return
             request["nextToken"] = answer["nextToken"]
-        log.warning(
-            "cluster %s has more than %d tasks: the rest is not seen", self._settings.ecs_cluster, 100 * PAGES_MAX
+        raise EngineUnavailable(
+            f"cluster {self._settings.ecs_cluster} has more than {TASKS_A_PAGE * PAGES_MAX} tasks that are "
+            f"{status.lower()}, too many to be read: use a cluster of its own"
         )
 
     def _described(self, arns: Sequence[str]) -> Iterator[dict[str, Any]]:
