@@ -151,7 +151,14 @@ def test_images_of_registries_that_cloud_run_knows_are_taken(image: str) -> None
 
 
 @pytest.mark.parametrize(
-    "image", ["registry.example.com/team/churn@sha256:1", "localhost/churn", "127.0.0.1:5000/churn"]
+    "image",
+    [
+        "registry.example.com/team/churn@sha256:1",
+        "localhost/churn",
+        "127.0.0.1:5000/churn",
+        "foogcr.io/p/churn:1",
+        "notdocker.io/a/b",
+    ],
 )
 def test_an_image_in_the_wrong_place_is_refused_with_the_right_one(image: str) -> None:
     with pytest.raises(InvalidArgument, match=r"\(europe-west1-docker.pkg.dev/p/REPOSITORY\)"):

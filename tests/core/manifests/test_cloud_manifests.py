@@ -175,7 +175,14 @@ def test_what_cloud_run_cannot_run_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("image", "told"),
-    [("ghcr.io/team/churn:3", True), ("team/churn:3", False), ("europe-docker.pkg.dev/p/r/churn:3", False)],
+    [
+        ("ghcr.io/team/churn:3", True),
+        ("foogcr.io/team/churn:3", True),
+        ("europe-python.pkg.dev/p/r/churn:3", True),
+        ("team/churn:3", False),
+        ("eu.gcr.io/team/churn:3", False),
+        ("europe-docker.pkg.dev/p/r/churn:3", False),
+    ],
 )
 def test_an_image_in_the_wrong_place_is_said(image: str, told: bool) -> None:
     known = Known(image=KnownImage(image, f"{image}@sha256:{'a' * 64}"))

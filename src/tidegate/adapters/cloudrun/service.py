@@ -15,9 +15,10 @@ from typing import Any
 
 import msgspec
 
+from tidegate.core.engines.cloudrun_registries import pulled
 from tidegate.core.engines.cloudrun_size import cloudrun_size
 from tidegate.core.engines.placement import Placement
-from tidegate.core.images.contents import HTTP_PORT
+from tidegate.core.images.contents import HTTP_PORT, registry_of
 from tidegate.core.workloads import WorkloadKey, WorkloadSpec
 from tidegate.errors import InvalidArgument
 from tidegate.wire.decoding import json_decoder
@@ -39,8 +40,6 @@ START_EVERY_S, START_S_MIN, START_S_MAX = 2, 60, 240
 COLD_STARTS = 4
 LIVE_EVERY_S, LIVE_TIMEOUT_S, LIVE_FAILURES = 10, 5, 3
 UTILIZATION_MIN, CPU_UTILIZATION_MAX, CONCURRENCY_UTILIZATION_MAX = 0.1, 0.9, 0.95
-REGISTRIES = ("-docker.pkg.dev", ".gcr.io", "gcr.io", "docker.io")
-"""What the names of registries end with that Cloud Run pulls from; a reference without one is of Docker Hub."""
 BY_REVISION = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 
 _placements = json_decoder(Placement)
@@ -121,12 +120,11 @@ def credential_of(key: WorkloadKey) -> str:
 
 def check_image(image: str, project: str, region: str) -> None:
     """Raises `InvalidArgument` for an image in a registry that Cloud Run does not pull from."""
-    host, slash, _ = image.partition("/")
-    named = bool(slash) and ("." in host or ":" in host or host == "localhost")
-    if named and not host.endswith(REGISTRIES):
+    if not pulled(image):
         raise InvalidArgument(
-            f"Cloud Run pulls no images from {host}: set TIDEGATE_IMAGE_REGISTRY to a repository of Artifact Registry "
-            f"({region}-docker.pkg.dev/{project}/REPOSITORY), and have it pushed there (tidegate build … --push)",
+            f"Cloud Run pulls no images from {registry_of(image)}: set TIDEGATE_IMAGE_REGISTRY to a repository of "
+            f"Artifact Registry ({region}-docker.pkg.dev/{project}/REPOSITORY), and have it pushed there (tidegate "
+            "build … --push)",
             field="backend",
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidegate.core.engines.cloudrun_size import DRAIN_S_MAX, cloudrun_size
-from tidegate.core.images.contents import HTTP_PORT, registry_of
+from tidegate.core.images.contents import HTTP_PORT
 from tidegate.core.manifests.served import Served
 from tidegate.errors import InvalidArgument
 from tidegate.settings import Settings
@@ -19,7 +19,6 @@ INSTANCES_MAX = 1000
 REQUEST_TIMEOUT_S = 300
 START_EVERY_S, STARTS_MAX = 2, 120
 THREADS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-PULLED_FROM = (".pkg.dev", "gcr.io", "docker.io")
 
 
 def name_of(endpoint: str) -> str:
@@ -112,9 +111,3 @@ def _probe(path: str, every_s: int, failures_max: int, timeout_s: int) -> dict[s
         "failureThreshold": failures_max,
         "timeoutSeconds": timeout_s,
     }
-
-
-def pulled(image: str) -> bool:
-    """Whether Cloud Run takes images from there: Artifact Registry, Google's older registry, Docker Hub."""
-    registry = registry_of(image)
-    return registry is None or registry.endswith(PULLED_FROM)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tidegate.core.declared.endpoint import read_endpoint
+from tidegate.core.engines.cloudrun_registries import pulled
 from tidegate.core.images.contents import check_image
-from tidegate.core.manifests.cloudrun import cloudrun_service, pulled
+from tidegate.core.manifests.cloudrun import cloudrun_service
 from tidegate.core.manifests.ecs import ecs_requests
 from tidegate.core.manifests.kubernetes import kubernetes_objects
 from tidegate.core.manifests.served import (
