@@ -127,8 +127,10 @@ ENDS = [
     (
         _ended(0, "", "Completed"),
         0,
-        f"its probes were not answered in time, so it was ended: 'kubectl describe pod {NAME}",
+        "it ended without an error, by itself or as it was told to, which the cluster does where a probe is not "
+        f"answered in time: 'kubectl describe pod {NAME}' has the pod's events",
     ),
+    (_ended(143), -15, "it ended without an error, by itself or as it was told to"),
     (_ended(128, "exec: no such file", "StartError"), None, f"of pod {NAME} cannot run: exec: no such file"),
 ]
 

@@ -139,7 +139,10 @@ def _why_ended(pod: Object, ended: Object) -> str | None:
         return f"it was killed, maybe for want of memory: its limit is {_memory_limit(pod)} (--memory)"
     if code in (0, SIGTERM):
         name = pod["metadata"]["name"]
-        return f"its probes were not answered in time, so it was ended: 'kubectl describe pod {name}' says which"
+        return (
+            "it ended without an error, by itself or as it was told to, which the cluster does where a probe is not "
+            f"answered in time: 'kubectl describe pod {name}' has the pod's events"
+        )
     return None
 
 
