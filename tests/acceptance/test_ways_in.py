@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import httpx
@@ -119,15 +119,14 @@ def test_the_gateway_describes_itself(platform: Platform, steady: str, models: M
 
 
 def test_help_answers_at_once() -> None:
-    """The best of some: this machine has other work too."""
-    took = []
-    for _ in range(10):
-        started = time.perf_counter()
+    """By the processor's time: this machine has other work too."""
+    took_s = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert tidegate("--help").code == 0
-        took.append(time.perf_counter() - started)
-        if took[-1] < 0.3:
-            break
-    assert min(took) < 0.3
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(took_s) < 0.3, took_s
 
 
 @pytest.mark.parametrize("argv", [("traffic",), ("nonsense",), ("deploy",), ("scale", "churn", "--replicas", "many")])
