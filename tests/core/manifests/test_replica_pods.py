@@ -164,6 +164,11 @@ def test_requests_and_limits_of_a_placement(given: dict[str, Any], expected: tup
 def test_a_start_takes_as_long_as_the_measured_one_lets_one_expect(cold_start_s: float | None, tries: int) -> None:
     probe = start_probe(cold_start_s)
     assert probe.every_s * probe.tries_max == tries
+    asked = _pod(_work(cold_start_s=cold_start_s))["containers"][0]["startupProbe"]
+    each_s = max(asked["periodSeconds"], asked["timeoutSeconds"])
+    assert each_s * asked["failureThreshold"] == tries, (
+        "one that hangs has no longer than one that says it is not ready"
+    )
 
 
 def test_a_budget_is_for_two_and_more() -> None:

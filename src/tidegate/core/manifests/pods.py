@@ -20,6 +20,7 @@ LEAVING_S = 5
 """A pod is out of the Service's endpoints before it is told to end; what it has by then it may finish."""
 THREADS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TMP_SIZE = "256Mi"
+PROBE_TIMEOUT_S = 5
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -48,10 +49,19 @@ class Resources:
 
 @dataclass(frozen=True)
 class StartProbe:
-    """How often a replica that starts is asked whether it is ready, and how often at most before it is ended."""
+    """How often a replica that starts is asked whether it is ready, and how often at most before it is ended.
+
+    An answer is waited for until the next question at most, so that one that hangs has `every_s * tries_max` as well:
+    the next question waits for the end of the last.
+    """
 
     every_s: int
     tries_max: int
+
+    @property
+    def timeout_s(self) -> int:
+        """Of one question."""
+        return min(PROBE_TIMEOUT_S, self.every_s)
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,11 @@ def _fetching(parts: PodParts, fetch: Fetch) -> dict[str, Any]:
 def _container(parts: PodParts) -> dict[str, Any]:
     grpc = [{"name": "grpc", "containerPort": GRPC_PORT}] if parts.grpc else []
     model = [] if parts.fetched is None else [{"name": "model", "mountPath": MODEL_DIR, "readOnly": True}]
-    start = {"timeoutSeconds": 5, "periodSeconds": parts.start.every_s, "failureThreshold": parts.start.tries_max}
+    start = {
+        "timeoutSeconds": parts.start.timeout_s,
+        "periodSeconds": parts.start.every_s,
+        "failureThreshold": parts.start.tries_max,
+    }
     return {
         "name": REPLICA,
         "image": parts.image,
@@ -133,8 +147,10 @@ def _container(parts: PodParts) -> dict[str, Any]:
         "env": _env(parts),
         "resources": requests_and_limits(parts.resources),
         "startupProbe": _probe("/v2/health/ready", **start),
-        "livenessProbe": _probe("/health", timeoutSeconds=5, periodSeconds=10, initialDelaySeconds=30),
-        "readinessProbe": _probe("/v2/health/ready", timeoutSeconds=5, periodSeconds=5, initialDelaySeconds=5),
+        "livenessProbe": _probe("/health", timeoutSeconds=PROBE_TIMEOUT_S, periodSeconds=10, initialDelaySeconds=30),
+        "readinessProbe": _probe(
+            "/v2/health/ready", timeoutSeconds=PROBE_TIMEOUT_S, periodSeconds=5, initialDelaySeconds=5
+        ),
         "terminationMessagePolicy": "FallbackToLogsOnError",  # its last lines say why it ended
         "lifecycle": {"preStop": {"sleep": {"seconds": LEAVING_S}}},
         "securityContext": RESTRICTED,
