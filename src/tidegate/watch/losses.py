@@ -1,18 +1,19 @@
 """Rows' losses, all within [0, 1], so that they can decide: error, Brier score, clipped absolute error.
 
 A row whose label has not come has the loss NaN here, and nowhere else: it stands for "not known yet". Called by
-performance and by the offline functions.
+performance, shadows, experiments and the offline functions: whether an answer is its label is decided here alone.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 
 from tidegate.errors import InvalidArgument
-from tidegate.watch.values import Floats, canonical, canonicals, column, datatype_of, is_missing
+from tidegate.watch.values import Column, Floats, canonical, canonicals, column, datatype_of, is_missing
 
 CLIP_QUANTILE = 0.99
 
@@ -36,6 +37,27 @@ def error_losses(predictions: Any, labels: Any, datatype: str | None = None) -> 
     )
     losses = [np.nan if is_pending else float(guess is None or guess != truth) for guess, truth, is_pending in pairs]
     return np.array(losses, dtype=np.float64)
+
+
+def distances(answers: Any, labels: Any) -> Floats:
+    """How far each answer lies from its label, NaN where one of the two is no finite number; texts may say numbers."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = np.abs(_each_number(np.asarray(answers)) - _each_number(np.asarray(labels)))
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def labels_of(texts: Column) -> Column:
+    """Labels as they were given, from JSON texts; None where none has come, or one that is no single value."""
+    found = np.empty(len(texts), dtype=object)
+    for row, text in enumerate(texts.tolist()):
+        if text is None:
+            continue
+        try:
+            value = json.loads(text)
+        except (TypeError, ValueError):
+            continue
+        found[row] = value if isinstance(value, str | int | float) else None
+    return found
 
 
 def brier_losses(probabilities: Any, labels: Any, classes: Sequence[Any], datatype: str = "BYTES") -> Floats:
@@ -84,6 +106,22 @@ def clip_of(predictions: Any, labels: Any) -> float:
     errors = errors[np.isfinite(errors)]
     clip = float(np.quantile(errors, CLIP_QUANTILE)) if errors.size else 0.0
     return clip or float(errors.max(initial=0.0)) or 1.0
+
+
+def _each_number(values: Column) -> Floats:
+    """Each as a number, NaN for what is none, as a row of several values."""
+    if values.ndim > 1:
+        return np.full(len(values), np.nan)
+    if values.dtype.kind in "biuf":
+        return values.astype(np.float64)
+    return np.array([_number(value) for value in values.tolist()], dtype=np.float64)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan
 
 
 def _numbers(values: Any, name: str, missing: float = np.nan) -> Floats:

@@ -17,6 +17,7 @@ from support.experiment_calls import NAME, START_S, Recorded, call, failure, fee
 from tidegate.capture.compact import compact
 from tidegate.capture.rows import FEEDBACK, PREDICTIONS
 from tidegate.capture.store import CaptureStore
+from tidegate.capture.units.compared import losses
 from tidegate.capture.units.gather import units
 from tidegate.wire.decision import Decision
 from tidegate.wire.experiments import Metric
@@ -191,6 +192,28 @@ def test_labels_beside_predictions_are_accuracy_and_errors() -> None:
     found = of(records, accuracy, error)
     assert values(found, "accuracy") == {(0, 1, 0.0): 0.5, (1, 1, 1.0): 1.0}
     assert values(found, "squared_error") == {(0, 1, 0.0): 2.0, (1, 1, 1.0): 0.0}
+
+
+@pytest.mark.parametrize(
+    ("answers", "labels", "values"),
+    [
+        (["1", "0", "gold"], ["1", "true", '"gold"'], [1.0, 0.0, 1.0]),  # texts beside labels of each kind
+        (["1.0", "1.0"], ["1", '"1"'], [1.0, 0.0]),  # whichever others come
+        ([1, 0, 2], ['"1"', '"zero"', "2.0"], [1.0, 0.0, 1.0]),
+        ([1.0, None, 3.0], ["true", "1", "[3]"], [1.0, math.nan, math.nan]),
+        ([True, False], ["1", '"false"'], [1.0, 1.0]),
+    ],
+)
+def test_an_answer_is_its_label_however_the_two_are_written(
+    answers: list[Any], labels: list[str], values: list[float]
+) -> None:
+    outputs, texts = pa.chunked_array([answers[:1], answers[1:]]), pa.chunked_array([labels[:2], labels[2:]])
+    assert losses("accuracy", outputs, texts).tolist() == pytest.approx(values, nan_ok=True)
+
+
+def test_texts_that_say_numbers_have_errors() -> None:
+    found = losses("squared_error", pa.chunked_array([["1.5", "x", "2"]]), pa.chunked_array([['"3"', "1", "4"]]))
+    assert found.tolist() == pytest.approx([2.25, math.nan, 4.0], nan_ok=True)
 
 
 def test_a_ratio_has_its_denominator_by_unit() -> None:

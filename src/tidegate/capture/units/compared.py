@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +19,14 @@ from tidegate.capture.labels import FOREVER_S, CaptureReader, names_in
 from tidegate.capture.matching import Labels, Predicted, match, text_of
 from tidegate.capture.names_filter import WantedNames
 from tidegate.capture.rows import NO_ENDPOINT
-from tidegate.capture.units.arrow import floats, ints
+from tidegate.capture.units.arrow import ints
 from tidegate.capture.units.calls import slices, taken
 from tidegate.capture.units.events import label_numbers
 from tidegate.capture.units.exposures import Exposures
 from tidegate.capture.units.values import UnitEvents
+from tidegate.watch.losses import distances, error_losses, labels_of
 from tidegate.wire.experiments import Metric
-from tidegate.wire.units import Floats, UnitQuery
+from tidegate.wire.units import Floats, Ints, UnitQuery
 
 COMPARED = ("accuracy", "absolute_error", "squared_error")
 """Metrics of labels that are made of a label and a prediction; of any other name they are the label itself."""
@@ -63,24 +65,55 @@ def compared(store: CaptureReader, query: UnitQuery, exposures: Exposures) -> Ma
 
 
 def losses(how: str, outputs: pa.ChunkedArray, labels: pa.ChunkedArray) -> Floats:
-    """A value for each row; NaN where label and prediction cannot be compared.
+    """A value for each row by the rules of `watch.losses`; NaN where label and prediction cannot be compared.
 
-    >>> losses("accuracy", pa.chunked_array([["gold", "silver"]]), pa.chunked_array([['"gold"', '"gold"']])).tolist()
-    [1.0, 0.0]
+    >>> losses("accuracy", pa.chunked_array([["gold", "1"]]), pa.chunked_array([['"gold"', "1"]])).tolist()
+    [1.0, 1.0]
     >>> losses("absolute_error", pa.chunked_array([[1.5, 2.0]]), pa.chunked_array([["2", "no"]])).tolist()
     [0.5, nan]
     """
     kind = outputs.type
-    if pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind):
-        numbers = floats(outputs.cast(pa.int8()) if pt.is_boolean(kind) else outputs)
-        apart = label_numbers(labels) - numbers
-        if how == "accuracy":
-            return np.where(np.isfinite(apart), (apart == 0).astype(np.float64), np.nan)
-        return np.abs(apart) if how == "absolute_error" else apart**2
-    if how != "accuracy" or not (pt.is_string(kind) or pt.is_large_string(kind)):
-        return np.full(len(outputs), np.nan)
-    escaped = pc.replace_substring(pc.replace_substring(outputs.cast(pa.string()), "\\", "\\\\"), '"', '\\"')
-    return floats(pc.equal(pc.binary_join_element_wise('"', escaped, '"', ""), labels).cast(pa.int8()))
+    is_one = pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind) or pt.is_string(kind)
+    made = np.full(len(outputs), np.nan)
+    if not (is_one or pt.is_large_string(kind)):
+        return made
+    rows = np.flatnonzero(pc.and_(outputs.is_valid(), labels.is_valid()).to_numpy())
+    outputs, labels = (column.take(pa.array(rows)) for column in (outputs, labels))
+    if how == "accuracy":
+        made[rows] = _right(outputs, labels)
+    else:
+        made[rows] = _apart(outputs, labels) ** (1 if how == "absolute_error" else 2)
+    return made
+
+
+def _right(outputs: pa.ChunkedArray, labels: pa.ChunkedArray) -> Floats:
+    """Labels of one type at a time: what a row comes to never depends on which labels come beside it, or later."""
+    (answers, answer), (texts, text) = _distinct(outputs), _distinct(labels)
+    pairs, pair = np.unique(answer * len(texts) + text, return_inverse=True)
+    if not len(pairs):
+        return np.zeros(0)
+    guesses, truths = answers[pairs // len(texts)], labels_of(texts)[pairs % len(texts)]
+    made, types = np.full(len(pairs), np.nan), np.array([type(label).__name__ for label in truths.tolist()])
+    for one in np.unique(types):
+        rows = types == one
+        made[rows] = 1.0 - error_losses(guesses[rows], truths[rows])
+    return np.asarray(made[pair])
+
+
+def _apart(outputs: pa.ChunkedArray, labels: pa.ChunkedArray) -> Floats:
+    """Labels that are plain numbers all at once, for there may be millions, and the others one by one."""
+    answers, wanted = outputs.to_numpy(), label_numbers(labels)
+    made = distances(answers, wanted)
+    is_list = np.asarray(pc.starts_with(labels, "[").to_numpy(), np.bool_)
+    rest = np.flatnonzero(~np.isfinite(wanted) | is_list)
+    made[rest] = distances(answers[rest], labels_of(labels.take(pa.array(rest)).to_numpy()))
+    return made
+
+
+def _distinct(column: pa.ChunkedArray) -> tuple[np.ndarray[Any, Any], Ints]:
+    """The values that there are, and which of them each row has."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.dictionary.to_numpy(zero_copy_only=False), ints(encoded.indices, 0)
 
 
 def _found(store: CaptureReader, query: UnitQuery, exposures: Exposures) -> _Found:

@@ -36,9 +36,9 @@ from tidegate.services.monitoring.performance.long_run import add_up
 from tidegate.services.monitoring.place import Place
 from tidegate.services.monitoring.production import FIRST_S_MAX, ROWS_MIN, SPAN_S_MIN, Production, live_rows, size_of
 from tidegate.services.monitoring.recording import capture_result
-from tidegate.services.monitoring.truth import labels_of
 from tidegate.store.monitoring import Block
 from tidegate.watch.budget import DAY_S, Budget
+from tidegate.watch.losses import labels_of
 from tidegate.wire.capture import CaptureView
 from tidegate.wire.monitoring import MonitorResult
 from tidegate.wire.signature import Signature

@@ -5,7 +5,6 @@ Found out once, when a baseline is made of labelled rows, and kept with it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
@@ -95,20 +94,6 @@ def _of_one(name: str, found: WatchedColumns, labels: Array, *, has_classes: boo
     if distinct <= {0.0, 1.0} and bool(np.all((predicted >= 0) & (predicted <= 1))):
         return Truth("scores", (name,), "INT64")
     return Truth("numbers", (name,), datatype, clip_of(predicted, _numbers_or_none(labels)))
-
-
-def labels_of(texts: Array) -> Array:
-    """Labels as they were given, from JSON texts; None where none has come, or one that is no single value."""
-    found = np.empty(len(texts), dtype=object)
-    for row, text in enumerate(texts.tolist()):
-        if text is None:
-            continue
-        try:
-            value = json.loads(text)
-        except (TypeError, ValueError):
-            continue
-        found[row] = value if isinstance(value, str | int | float) else None
-    return found
 
 
 def _is_real(datatype: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +11,7 @@ import numpy as np
 
 from tidegate.core.captured import Array, ShadowPairs
 from tidegate.sequential.paired import paired
-from tidegate.services.monitoring.truth import labels_of
-from tidegate.watch.losses import error_losses
+from tidegate.watch.losses import distances, error_losses, labels_of
 from tidegate.wire.shadows import PairedView
 from tidegate.wire.signature import PREDICTION, Signature
 
@@ -140,40 +138,15 @@ def _right(answers: Array, labels: Array) -> Array:
     return is_right.astype(np.int64)
 
 
-def _label(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
 def _nearer(labels: Array, live: Array, shadow: Array) -> Array:
     """For the live answer and the shadow's, a row of 1 where it is the nearer to its label, or both are as near.
 
     Without the rows where one of the three is no finite number.
     """
-    wanted = np.array([_number(_label(text)) for text in labels.tolist()], dtype=np.float64)
-    ours, theirs = _each_number(live), _each_number(shadow)
-    with np.errstate(invalid="ignore", over="ignore"):
-        to_live, to_shadow = np.abs(ours - wanted), np.abs(theirs - wanted)
+    wanted = labels_of(labels)
+    to_live, to_shadow = distances(live, wanted), distances(shadow, wanted)
     known = np.isfinite(to_live) & np.isfinite(to_shadow)
     return np.array([to_live <= to_shadow, to_shadow <= to_live])[:, known].astype(np.int64)
-
-
-def _each_number(values: Array) -> Array:
-    """Each as a number, NaN for what is none."""
-    if values.ndim > 1:
-        return np.full(len(values), np.nan)
-    if _are_numbers(values):
-        return _numbers(values)
-    return np.array([_number(value) for value in values.tolist()], dtype=np.float64)
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
 
 
 def _are_numbers(values: Array) -> bool:
