@@ -8,6 +8,9 @@ from lib.whole_canaries import Traffic, canary
 from tidegate.core.canary.grammar import DEFAULTS
 from tidegate.services.canaries.judging import ALPHA
 
+CANARIES = 60
+"""Of each kind; `benchmarks/experiments.py --sections canaries` has thousands."""
+
 
 def taken_back(traffic: Traffic, canaries: int, first: int = 0) -> int:
     return sum(canary(traffic, seed).guardrail is not None for seed in range(first, first + canaries))
@@ -33,4 +36,4 @@ def test_an_equal_version_goes_all_the_way_and_one_of_which_a_tenth_fails_does_n
 )
 def test_canaries_that_keep_their_bounds_are_taken_back_as_often_as_is_said_at_most(traffic: Traffic) -> None:
     assert {one.name for one in DEFAULTS} == {"errors", "latency", "non_finite", "drift", "crashes"}
-    assert taken_back(traffic, 300) <= 300 * ALPHA
+    assert taken_back(traffic, CANARIES) <= CANARIES * ALPHA

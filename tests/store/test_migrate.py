@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -107,6 +108,22 @@ def test_migrating_again_changes_nothing(store: Store) -> None:
     store.migrate()
     with store.reading() as tx:
         assert tx.get(ModelRow, "churn") is not None
+
+
+def test_a_busy_machine_may_read_the_migrations_for_longer_than_a_writer_may_pause(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = migrate.known_revisions
+
+    def slowly() -> list[str]:
+        time.sleep(1.5)
+        return read()
+
+    monkeypatch.setattr("tidegate.store.postgres.PAUSED_S", 1)
+    monkeypatch.setattr(migrate, "known_revisions", slowly)
+    store.migrate()
+    with store.reading() as tx:
+        assert migrate.schema_of(tx.connection()).pending == ()
 
 
 def test_a_schema_of_a_newer_release_is_refused_and_left_alone(store: Store) -> None:

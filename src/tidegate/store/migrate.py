@@ -70,6 +70,7 @@ def rehearse(engine: Engine, host: str) -> None:
 
 
 def _upgrade_all(connection: Connection, host: str) -> None:
+    _may_pause(connection)  # from the start: reading the migrations' files takes a while too
     schema = schema_of(connection)
     schema.refuse_newer()
     leader = _leader(connection) if schema.pending and _LEASES not in schema.pending else None
@@ -92,11 +93,16 @@ def _leader(connection: Connection) -> str | None:
 
 def upgrade(connection: Connection, revision: str) -> None:
     """Upgrade to this revision, inside the connection's transaction."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{PAUSED_S}s'")
+    _may_pause(connection)
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
+
+
+def _may_pause(connection: Connection) -> None:
+    """Have the server wait for the rest of this transaction, once its settings would have it end a writer's."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{PAUSED_S}s'")
 
 
 def _config() -> Config:
