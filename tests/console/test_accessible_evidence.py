@@ -1,4 +1,6 @@
-"""axe-core finds nothing on pages that have evidence to show: an experiment's sequence, a canary's guardrails."""
+"""axe-core finds nothing on pages that have evidence to show: an experiment's sequence, a canary's guardrails,
+and a shadow beside what was answered, with labels.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,10 @@ from typing import Any, Literal
 
 import httpx
 import msgspec
+import numpy as np
 import pytest
 
+from support.capture_bed import Gateway, batch
 from support.console import deploy_of_two, route_all_to
 from support.control import ME
 from support.decisions import look
@@ -24,6 +28,8 @@ from tidegate.store import experiments as rows
 from tidegate.store.endpoints import get_endpoint
 from tidegate.wire.canary import CanaryRequest
 from tidegate.wire.experiments import ExperimentRequest, GuardrailView
+from tidegate.wire.journal import BatchRecord, FeedbackEvent, FeedbackRecord
+from tidegate.wire.shadows import ShadowRequest
 from tidegate.wiring import Container
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
@@ -37,7 +43,7 @@ VIEWS = [
 
 @pytest.fixture(scope="module")
 def evident(container: Container) -> list[str]:
-    """The pages of an experiment after forty looks, and of a canary at its second step."""
+    """The pages of an experiment after forty looks, of a canary at its second step, and of a shadow with labels."""
     deploy_of_two(container, "sequence", guard=False)
     route_all_to(container, "sequence", "1")
     asked = ExperimentRequest("1", ["2"], ["conversion:increase:proportion"], "prices", max_days=7, start=True)
@@ -60,7 +66,33 @@ def evident(container: Container) -> list[str]:
         (canary,) = canaries.active_of(tx, rising.uid)
         canary.views, canary.looked_at, canary.routed_at = [asdict(one) for one in VIEWS], now(), now()
         canary.requests = {"requests": 120, "requests_stable": 118, "answered": 120, "affected": 1}
-    return ["/endpoints/sequence/experiments/prices", "/endpoints/rising/canary"]
+    deploy_of_two(container, "shaded", guard=False)
+    route_all_to(container, "shaded", "1")
+    with container.store.transaction() as tx:  # without a look, which would be kept
+        container.shadows.begin(tx, "shaded", ShadowRequest("2", 20.0), ME)
+    record_shadowed(container)
+    assert container.shadows.get("shaded").paired is not None
+    return ["/endpoints/sequence/experiments/prices", "/endpoints/rising/canary", "/endpoints/shaded/shadow"]
+
+
+def record_shadowed(container: Container) -> None:
+    """Requests of thirty units that both versions answered, each with its label, as a gateway records them."""
+    gateway, at_s = Gateway(container.settings.data_dir / "journal"), now()
+    for number in range(30):
+        name, right = f"shaded-{number}", number % 2
+        gateway.write(answered(name, at_s, right, "1", "live"), at_s)
+        gateway.write(answered(name, at_s, right if number % 5 else 1 - right, "2", "shadow"), at_s)
+        at_us = round(at_s * 1e6) + 1
+        label = FeedbackEvent(name, None, None, None, at_us, "shaded", label=str(right))
+        gateway.write(FeedbackRecord([label], at_us), at_s)
+
+
+def answered(name: str, at_s: float, answer: int, version: str, role: str) -> BatchRecord:
+    """A request of one row and of its own unit."""
+    made = batch(name, at_s, version=version, role=role, endpoint="shaded")
+    requests = [msgspec.structs.replace(one, unit=name) for one in made.requests]
+    outputs: Any = {"prediction": ("INT64", (1,), np.array([answer]).tobytes())}
+    return msgspec.structs.replace(made, requests=requests, outputs=outputs)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
