@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -62,8 +63,8 @@ def test_the_sequence_shows_how_the_band_narrows_no_difference_and_the_decision(
     ("end", "said", "edge"), [("upper", "\u22120.577 or more", "20.0"), ("lower", "16.6 or less", "178.0")]
 )
 def test_an_interval_without_one_bound_is_drawn_to_the_edge(end: str, said: str, edge: str) -> None:
-    view = experiment()
-    looks = [replace(one, metrics=[replace(one.metrics[0], **{end: None})]) for one in view.looks]
+    view, without = experiment(), cast("dict[str, Any]", {end: None})
+    looks = [replace(one, metrics=[replace(one.metrics[0], **without)]) for one in view.looks]
     plot = sequence(replace(view, looks=looks, metrics=looks[-1].metrics), "conversion")
     (band,) = re.findall(r'<path d="([^"]+)" class="band s1"', plot.svg)
     assert f" {edge}L" in band
