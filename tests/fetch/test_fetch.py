@@ -70,7 +70,7 @@ def wanted(api: httpx.Client, container: Container, version: str = "1", **change
 
 def test_a_process_puts_the_version_into_its_folder(api: httpx.Client, container: Container, tmp_path: Path) -> None:
     asked = wanted(api, container)
-    arguments = Fetch(asked.url, asked.version_path, asked.digest).arguments(asked.credential, str(tmp_path))
+    arguments = Fetch(asked.url, asked.version_path, asked.digest, 0).arguments(asked.credential, str(tmp_path))
     env = os.environ | {"TIDEGATE_API_KEY": asked.key}
     argv = [sys.executable, "-m", "tidegate.fetch", *arguments]
     ran = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)

@@ -76,7 +76,8 @@ class Versions:
 
     def fetch(self, version: str) -> Fetch:
         path = f"/internal/v1/packages/churn/{version}?form="
-        return Fetch(self.url, path, read_manifest(self.manifests[version]).digest)
+        manifest, folder = read_manifest(self.manifests[version]), _package(self.manifests[version])
+        return Fetch(self.url, path, manifest.digest, packed_version(manifest, folder).disk_bytes)
 
 
 def put_versions(cluster: Cluster, folder: Path) -> Versions:

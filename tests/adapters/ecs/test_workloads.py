@@ -260,7 +260,7 @@ def test_what_ecs_does_not_do_is_refused(engine: Make, spec: WorkloadSpec) -> No
     made = engine()
     with pytest.raises(InvalidArgument, match="--autoscaler tidegate"):
         made.apply(replace(spec, scaling=EngineScaling(1, 3, "cpu", 60.0)))
-    made._deliver = lambda _spec: Delivery("runtime", Fetch("https://control", "/internal", "sha256:1"))
+    made._deliver = lambda _spec: Delivery("runtime", Fetch("https://control", "/internal", "sha256:1", 1))
     with pytest.raises(InvalidArgument, match="tidegate build churn:1 --push"):
         made.apply(replace(spec, key=replace(spec.key, endpoint="fetched")))
 

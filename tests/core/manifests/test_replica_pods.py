@@ -29,7 +29,7 @@ from tidegate.errors import InvalidArgument
 
 PLACED = Placement("kubernetes")
 IMAGE = f"registry.example.com/team/churn@sha256:{'a' * 64}"
-FETCH = Fetch("http://tidegate-control:8800", "/internal/v1/packages/churn/3", "d" * 64)
+FETCH = Fetch("http://tidegate-control:8800", "/internal/v1/packages/churn/3", "d" * 64, 100 << 20)
 IN_IMAGE = Contents(Delivery(IMAGE), "d" * 64, drain_s=20)
 FETCHED = replace(IN_IMAGE, delivery=Delivery("tidegate:0.9", FETCH, "pull"))
 HPA = EngineScaling(2, 9, "cpu", 70)
@@ -142,7 +142,8 @@ def test_a_version_that_no_image_has_is_fetched_first_with_the_replicas_own_key(
     writes, reads = ([one for one in each["volumeMounts"] if one["name"] == "model"] for each in (first, container))
     assert writes == [{"name": "model", "mountPath": "/model"}]
     assert reads == [{"name": "model", "mountPath": "/model", "readOnly": True}]
-    assert {one["name"] for one in pod["volumes"]} == {"tmp", "model"}
+    volumes = {one["name"]: one["emptyDir"]["sizeLimit"] for one in pod["volumes"]}
+    assert volumes == {"tmp": "256Mi", "model": "216Mi"}, "room for two of it, as one replaces another, and some more"
 
 
 @pytest.mark.parametrize(

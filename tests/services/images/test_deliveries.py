@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,12 @@ import msgspec
 import pytest
 
 from support.control import ME, add_version, container_at
+from tidegate.adapters.artifacts.packed import packed_version
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery, Fetch, Pushed, choose
 from tidegate.core.workloads import WorkloadKey, WorkloadSpec
 from tidegate.errors import ImageBuildFailed, ImagePending, ImagePushFailed, InvalidArgument, MissingLibrary
+from tidegate.fetch.unpack import unpack
 from tidegate.services.images.deliveries import DeliverySettings, Needs, VersionDelivery
 from tidegate.services.images.replica_images import PUSHED_AGAIN_S, ReplicaImages
 from tidegate.settings import Settings
@@ -97,7 +100,19 @@ def test_an_image_of_anything_else_is_left_alone(container: Container, other: di
     path = "/internal/v1/packages/churn/1?form="
     digest = container.manifests.read("churn", "1").digest
     image = f"tidegate/tidegate:{__version__}"
-    assert found == Delivery(image, Fetch("http://10.0.0.1:8800", path, digest), "pull-it")
+    assert found.fetch is not None
+    assert found == Delivery(image, Fetch("http://10.0.0.1:8800", path, digest, found.fetch.disk_bytes), "pull-it")
+
+
+def test_a_fetch_says_how_much_room_the_files_take(container: Container, tmp_path: Path) -> None:
+    found = delivery(container, FETCHES).deliver(SPEC)
+    assert found.fetch is not None
+    packed = packed_version(container.manifests.read("churn", "1"), container.models.artifacts.path(found.fetch.digest))
+    into = tmp_path / "model"
+    into.mkdir()
+    unpack(io.BytesIO(b"".join(packed.chunks())), into, found.fetch.digest)
+    taken = sum(path.stat().st_blocks * 512 for path in into.rglob("*"))
+    assert 0 < taken <= found.fetch.disk_bytes <= 10 * 4096
 
 
 def test_a_form_is_fetched_by_its_name(container: Container) -> None:
@@ -130,6 +145,9 @@ def test_a_version_that_the_runtime_image_cannot_load_needs_its_own(container: C
     assert delivery(container, FETCHES, runtime_image="own/runtime:7").deliver(SPEC).image == "own/runtime:7"
     fast = msgspec.structs.replace(manifest, framework="torch", accelerated=Accelerated("onnx", "x"))
     container.manifests.write(fast)
+    form = container.models.artifacts.path(manifest.digest).parent / "x"
+    form.mkdir()
+    (form / "model.onnx").write_bytes(b"graph")
     assert delivery(container, FETCHES).deliver(replace(SPEC, key=replace(SPEC.key, form="onnx"))).fetch
 
 

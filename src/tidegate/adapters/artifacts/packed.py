@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest
 from tidegate.wire.package_tar import END, FOLDERS, MANIFEST, head_of, padding_bytes
 
 CHUNK_BYTES = 1 << 20
+DISK_BLOCK_BYTES = 4096
 _PACKAGE, _FORM = FOLDERS
 
 
@@ -30,6 +32,12 @@ class PackedVersion:
         """Of the whole stream."""
         sizes = [(name, len(content)) for name, content in self.texts] + [(name, size) for name, _, size in self.files]
         return sum(len(head_of(name, size)) + size + padding_bytes(size) for name, size in sizes) + len(END)
+
+    @property
+    def disk_bytes(self) -> int:
+        """What its files take where they are unpacked, at most: whole blocks, and one more for each file or folder."""
+        sizes = [*(len(content) for _, content in self.texts), *(size for _, _, size in self.files)]
+        return sum((math.ceil(size / DISK_BLOCK_BYTES) + 2) * DISK_BLOCK_BYTES for size in sizes)
 
     def chunks(self) -> Iterator[bytes]:
         """The tar, a piece at a time. A file that is not as it was listed any more ends it early: `ArtifactDamaged`."""

@@ -31,12 +31,14 @@ class Fetch:
     """What `python -m tidegate.fetch` is told, before the replica starts: it fills the folder that is its `/model`.
 
     `url` is the control plane's, as replicas reach it; `version_path` what is asked of it, with the form; `digest` that
-    of the version. It holds no key: the init container has its own workload's (`wire.replica_key`).
+    of the version, and `disk_bytes` what its files take there at most. It holds no key: the init container has its own
+    workload's (`wire.replica_key`).
     """
 
     url: str
     version_path: str
     digest: str
+    disk_bytes: int
 
     def arguments(self, credential: str, into: str = MODEL_DIR) -> list[str]:
         """What follows `python -m tidegate.fetch`, which finds the key of this name in TIDEGATE_API_KEY."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ LEAVING_S = 5
 """A pod is out of the Service's endpoints before it is told to end; what it has by then it may finish."""
 THREADS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TMP_SIZE = "256Mi"
+MODEL_SPARE_BYTES = 16 << 20
 PROBE_TIMEOUT_S = 5
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -110,9 +112,15 @@ def pod_of(parts: PodParts) -> dict[str, Any]:
         "containers": [_container(parts)],
         "volumes": [
             {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
-            *([] if parts.fetched is None else [{"name": "model", "emptyDir": {}}]),
+            *([] if parts.fetched is None else [_model_volume(parts.fetched)]),
         ],
     }
+
+
+def _model_volume(fetch: Fetch) -> dict[str, Any]:
+    """Room for the version twice: one that is fetched again is put beside the one there, and then in its place."""
+    mib = math.ceil((2 * fetch.disk_bytes + MODEL_SPARE_BYTES) / (1 << 20))
+    return {"name": "model", "emptyDir": {"sizeLimit": size(mib << 20)}}
 
 
 def _fetching(parts: PodParts, fetch: Fetch) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import msgspec
+
+from tidegate.adapters.artifacts.packed import packed_version
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.contents import pushed_tag
 from tidegate.core.images.delivery import (
@@ -69,7 +72,8 @@ class VersionDelivery:
         if pushed is None and needs.fetches:
             self._check_fetched(manifest, form)
             image = self.settings.runtime_image or runtime_image()
-            fetch = Fetch(self._control_url(), version_path(name, version, form), manifest.digest)
+            path, disk_bytes = version_path(name, version, form), self._disk_bytes(manifest, form)
+            fetch = Fetch(self._control_url(), path, manifest.digest, disk_bytes)
             return Delivery(image, fetch, self.settings.pull_secret)
         if pushed is None:
             was_pushed = self._push(manifest, form, needs.platform)
@@ -90,6 +94,10 @@ class VersionDelivery:
         wanted = (manifest.digest, form, __version__)
         there = [Pushed(row.reference, row.platform) for row in rows if (row.digest, row.form, row.release) == wanted]
         return choose(there, self.settings.registry, platform)
+
+    def _disk_bytes(self, manifest: Manifest, form: str) -> int:
+        served = manifest if form else msgspec.structs.replace(manifest, accelerated=None)
+        return packed_version(served, self.models.artifacts.path(manifest.digest)).disk_bytes
 
     def _check_fetched(self, manifest: Manifest, form: str) -> None:
         """Raises `MissingLibrary`. An image that somebody else made says for itself what it lacks (`fetch.fit`)."""
