@@ -9,7 +9,7 @@ import pytest
 from tidegate import clock as clocks
 from tidegate.core.reconcile.fleet import GatewayFacts
 from tidegate.services.gateways.load import GONE_S
-from tidegate.services.gateways.snapshots import GatewayRevisions, Snapshots
+from tidegate.services.gateways.snapshots import ENDED_S, GatewayRevisions, Snapshots
 from tidegate.settings import Settings
 from tidegate.store import fleet as rows
 from tidegate.store.engine import open_store, store_url
@@ -106,3 +106,16 @@ def test_the_writers_own_gateways_get_all_of_it(tmp_path: Path) -> None:
     snapshots = stored(tmp_path, SOCKET_OF_EARLIER, SOCKET_HERE, writer="here")
     (endpoint,) = decode_snapshot((snapshots.newer(0) or "").encode()).endpoints
     assert endpoint.variants[0].targets == (SOCKET_OF_EARLIER, SOCKET_HERE)
+
+
+def test_a_poll_of_a_gateway_that_was_ended_brings_it_back_no_more_until_its_name_may_be_used_again() -> None:
+    now = [100.0]
+    revisions = GatewayRevisions(lambda: now[0])
+    revisions.record("gateway-0", 3)
+    revisions.forget("gateway-0")
+    revisions.record("gateway-0", 0)  # sent before it ended, read after that
+    revisions.record("gateway-1", 3)
+    assert set(revisions.applied()) == {"gateway-1"}
+    now[0] += ENDED_S
+    revisions.record("gateway-0", 4)
+    assert set(revisions.applied()) == {"gateway-0", "gateway-1"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from tidegate.store.fleet import load_snapshot, snapshot_host, snapshot_revision
 from tidegate.wire.snapshot import SOCKET, RoutedEndpoint, Target, decode_snapshot, encode_snapshot
 
 GATEWAYS_MAX, IN_USE_MAX = 1000, 1000
+ENDED_S = 30.0
+"""For so long nothing is heard of a gateway that was ended: no other of its name is started as soon."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +47,28 @@ class GatewayRevisions:
         self._clock = clock
         self._lock = threading.Lock()
         self._seen: dict[str, GatewaySeen] = {}
+        self._ended: dict[str, float] = {}  # those that were ended on purpose a moment ago, and when
 
     def record(self, gateway: str, revision: int, in_use: Iterable[str] = ()) -> None:
         """A gateway polled with this revision. Past the bound, the one unheard of for longest is forgotten."""
         used = frozenset(islice(in_use, IN_USE_MAX))
         with self._lock:
             self._seen.pop(gateway, None)
+            if self._clock() - self._ended.get(gateway, -math.inf) < ENDED_S:
+                return
             self._seen[gateway] = GatewaySeen(revision, self._clock(), used)
             if len(self._seen) > GATEWAYS_MAX:
                 self._seen.pop(next(iter(self._seen)))
 
     def forget(self, gateway: str) -> None:
-        """It was ended on purpose: nothing waits for it, and nobody misses it."""
+        """It was ended on purpose: nothing waits for it, and nobody misses it.
+
+        A poll that it had sent before may still be read here, where the API was busy, or did not serve yet.
+        """
         with self._lock:
             self._seen.pop(gateway, None)
+            self._ended = {name: at for name, at in self._ended.items() if self._clock() - at < ENDED_S}
+            self._ended[gateway] = self._clock()
 
     def applied(self) -> dict[str, GatewaySeen]:
         """A copy of all that is known."""
