@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -72,9 +73,8 @@ def containers(pod: Object) -> Iterator[Object]:
 
 
 def test_the_schemas_of_kubernetes_take_every_object_and_all_are_of_one_namespace() -> None:
-    validate = pytest.importorskip("kubernetes_validate").validate
     for one in base():
-        validate(one, "1.37", strict=True)
+        kubernetes_validate.validate(one, "1.37", strict=True)
         assert one["kind"] in NAMESPACED
         assert "namespace" not in one["metadata"]
 

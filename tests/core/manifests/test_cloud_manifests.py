@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -144,10 +145,11 @@ def test_a_service_of_cloud_run_is_whole_and_the_same_twice(document: dict[str, 
 @pytest.mark.parametrize("document", EVERY)
 def test_the_container_of_cloud_run_is_one_that_kubernetes_knows(document: dict[str, Any]) -> None:
     """Its parts are those of a pod; `metadata` and annotations are Cloud Run's own."""
-    validate = pytest.importorskip("kubernetes_validate").validate
     (service,) = export("cloudrun", document, **ON_GOOGLE).documents
     spec = {"containers": service["spec"]["template"]["spec"]["containers"]}
-    validate({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}, "1.37", strict=True)
+    kubernetes_validate.validate(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}, "1.37", strict=True
+    )
 
 
 def test_cloud_run_sleeps_by_itself_and_is_told_no_target() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -53,13 +54,12 @@ EVERY = (
 def test_the_schemas_of_kubernetes_take_it_and_it_is_the_same_text_twice(
     document: dict[str, Any], autoscaler: str
 ) -> None:
-    validate = pytest.importorskip("kubernetes_validate").validate
     answer = _export(document, autoscaler=autoscaler, TIDEGATE_IMAGE_PULL_SECRET="pull")
     text = write_manifests(answer.documents, answer.warnings)
     objects = [one for one in yaml.safe_load_all(text) if one is not None]
     assert objects == answer.documents
     for one in objects:
-        validate(one, "1.37", strict=True)
+        kubernetes_validate.validate(one, "1.37", strict=True)
     again = _export(document, autoscaler=autoscaler, TIDEGATE_IMAGE_PULL_SECRET="pull")
     assert write_manifests(again.documents, again.warnings) == text
 

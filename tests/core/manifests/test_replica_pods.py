@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 
 from tidegate.core.engines.placement import Placement
@@ -62,9 +63,8 @@ EVERY = (
 
 @pytest.mark.parametrize(("work", "contents"), EVERY)
 def test_the_schemas_of_kubernetes_take_every_object(work: Workload, contents: Contents) -> None:
-    validate = pytest.importorskip("kubernetes_validate").validate
     for one in _objects(work, contents):
-        validate(one, "1.37", strict=True)
+        kubernetes_validate.validate(one, "1.37", strict=True)
 
 
 def test_what_belongs_to_a_deployment_is_owned_by_it_and_finds_its_pods() -> None:

@@ -212,8 +212,9 @@ class KubernetesWorkloads:
         delivery = self._deliver(work.spec)
         manifest = _manifest(work.spec.manifest)
         gpu = manifest.accelerated is None and (manifest.device or "").startswith("cuda")
-        log.info("creating Deployment %s in namespace %s", work.name, self._api.namespace)
-        return self._api.apply(deployment(work, Contents(delivery, manifest.digest, self._drain_s, gpu)))
+        made = self._api.apply(deployment(work, Contents(delivery, manifest.digest, self._drain_s, gpu)))
+        log.info("created Deployment %s in namespace %s", work.name, self._api.namespace)
+        return made
 
     def _check_ours(self, found: Object, token: int) -> None:
         name, theirs = found["metadata"]["name"], _platform(found)
