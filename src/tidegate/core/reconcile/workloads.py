@@ -6,6 +6,7 @@ place replicas one by one, its starts and stops follow; here, a count for each w
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -127,17 +128,21 @@ def counted(
     whose workload the engine shows            | what it decided
     any, while the engine does not say         | as many as there are: it is not known that fewer would do
     whose workload is not made yet             | as many as run in the one that it replaces
-    none of it runs                            | what people's spec has it begin with
+    none of it runs, others have the traffic   | its share of what those have: it takes over at full strength
+    nothing runs                               | what people's spec has it begin with
     """
     scaling = endpoint.engine_scaling
     if scaling is None:
         return endpoint
     desired = {state.key: state.desired for state in states or ()}
     live = Counter((one.version, one.form, one.placement) for one in replicas if one.live)
+    serving = sum(count for (of, _, _), count in live.items() if of in endpoint.routed)
     counts = {}
     for version in endpoint.active:
         there = max((count for (of, _, _), count in live.items() if of == version), default=None)
         found = desired.get(key_of(endpoint, version), there)
+        if found is None and serving:
+            found = math.ceil(serving * endpoint.target.get(version, 0.0) / 100)
         if found is not None:
             counts[version] = min(max(found, scaling.min), scaling.max)
     return replace(endpoint, counts={**endpoint.counts, **counts})
