@@ -6,7 +6,6 @@ got no answer none is made for a moment, so that a loop that asks often is not h
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import urllib3
 
 from tidegate.adapters.cloudrun.credentials import GoogleCredentials
 from tidegate.adapters.cloudrun.place import CloudRunPlace
+from tidegate.adapters.outage import Outage
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
 from tidegate.errors import EngineDenied, EngineRefused, EngineUnavailable, MissingExtra
@@ -55,14 +55,15 @@ class CloudRunApi:
     def __init__(self, place: CloudRunPlace, credentials: GoogleCredentials, clock: Clock = monotonic) -> None:
         self.place = place
         self._credentials = credentials
-        self._clock = clock
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S), retries=False, maxsize=4
         )
-        self._lock = threading.Lock()
-        self._failures = 0
-        self._retry_at = 0.0
-        self.fault: EngineUnavailable | None = None
+        self._outage = Outage(clock, AWAY)
+
+    @property
+    def fault(self) -> EngineUnavailable | None:
+        """What the last call came to, if Cloud Run did not answer it; None while all is well, or nothing was asked."""
+        return self._outage.fault
 
     # -- services and revisions ------------------------------------------------------------------------------------
 
@@ -161,8 +162,8 @@ class CloudRunApi:
         api: str = "run",
     ) -> dict[str, Any]:
         """The answer's object. Raises `EngineUnavailable`, `EngineRefused`, and this module's own."""
-        if api == "run" and self.fault is not None and self._clock() < self._retry_at:
-            raise type(self.fault)(self.fault.message, **self.fault.details)
+        if api == "run":
+            self._outage.check()
         try:
             answer = self._asked(method, f"{self.place.apis[api]}/{path}", body, params)
             if answer.status == 401:  # a token that was good a moment ago: once more, with another one
@@ -222,18 +223,11 @@ class CloudRunApi:
         return fault if status == 403 else self._failed(fault, api)  # one missing right holds nothing else up
 
     def _failed(self, fault: EngineUnavailable, api: str) -> EngineUnavailable:
-        if api != "run":
-            return fault
-        with self._lock:
-            self._failures += 1
-            self._retry_at = self._clock() + AWAY.delay_s(self._failures, 0.0)
-            self.fault = fault
-        return fault
+        return self._outage.failed(fault) if api == "run" else fault
 
     def _answered(self, api: str) -> None:
-        if api == "run" and self.fault is not None:
-            with self._lock:
-                self._failures, self.fault = 0, None
+        if api == "run":
+            self._outage.over("Google Cloud Run")
 
     def _pages(self, path: str, what: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

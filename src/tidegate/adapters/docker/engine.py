@@ -5,7 +5,6 @@ The engine has to be on this machine: replicas are reached through Unix sockets 
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
@@ -13,12 +12,11 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
+from tidegate.adapters.outage import Outage
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
-from tidegate.errors import EngineUnavailable, MissingExtra, TidegateError
+from tidegate.errors import EngineUnavailable, MissingExtra
 from tidegate.system.commands import output
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -55,13 +53,10 @@ class DockerEngine:
 
     def __init__(self, address: Callable[[], str], clock: Clock = monotonic) -> None:
         self._find_address = address
-        self._clock = clock
         self._lock = threading.Lock()
         self._address: str | None = None
         self._client: Any = None
-        self._failures = 0
-        self._retry_at = 0.0
-        self._fault: TidegateError | None = None
+        self._outage = Outage(clock, AWAY)
 
     @property
     def address(self) -> str:
@@ -75,8 +70,7 @@ class DockerEngine:
 
         After a call that got no answer, none is made for a moment: a loop that asks often is not held up each time.
         """
-        if self._fault is not None and self._clock() < self._retry_at:
-            raise type(self._fault)(self._fault.message, **self._fault.details)
+        self._outage.check()
         errors = _sdk().errors
         try:
             answer = do(self._connected())
@@ -88,7 +82,7 @@ class DockerEngine:
             raise self._failed(unavailable(self.address, _why(error))) from error
         except EngineUnavailable as error:
             raise self._failed(error) from error
-        self._answered()
+        self._outage.over(f"the container engine at {self.address}")
         return answer
 
     def _connected(self) -> Any:
@@ -118,18 +112,7 @@ class DockerEngine:
     def _failed(self, fault: EngineUnavailable) -> EngineUnavailable:
         with self._lock:
             self._client = None  # the one that answers next may be another
-            self._failures += 1
-            self._retry_at = self._clock() + AWAY.delay_s(self._failures, 0.0)
-            if self._fault is None:
-                log.warning("%s", fault.message)
-            self._fault = fault
-        return fault
-
-    def _answered(self) -> None:
-        if self._fault is not None:
-            with self._lock:
-                self._failures, self._fault = 0, None
-            log.info("the container engine at %s answers again", self.address)
+        return self._outage.failed(fault)
 
 
 def _knock(path: str) -> None:

@@ -5,19 +5,16 @@ Credentials are found by AWS's own chain: the environment, profiles, SSO, the ro
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
+from tidegate.adapters.outage import Outage
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
 from tidegate.errors import EngineUnavailable, MissingExtra, TidegateError
-
-log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ATTEMPTS_MAX = 3.0, 10.0, 4
 AWAY = Backoff(first_s=0.5, longest_s=10.0)
@@ -80,30 +77,21 @@ class AwsRefusal(Exception):
         self.code, self.message = code, message
 
 
-@dataclass(frozen=True)
-class _Fault:
-    """Why a service did not answer so many times in a row; nothing is asked of it before `retry_at`."""
-
-    error: EngineUnavailable
-    failures: int
-    retry_at: float
-
-
 class AwsClient:
     """AWS in one region, connected to when it is first asked. Safe to share between threads."""
 
     def __init__(self, region: str | None, clock: Clock = monotonic, attempts_max: int = ATTEMPTS_MAX) -> None:
-        self._region, self._clock, self._attempts_max = region, clock, attempts_max
+        self._region, self._attempts_max = region, attempts_max
         self._lock = threading.Lock()
         self._session: Any = None
         self._clients: dict[str, Any] = {}
-        self._faults: dict[str, _Fault] = {}
+        self._outages = {service: Outage(clock, AWAY) for service in CALLS}
 
     @property
     def fault(self) -> str | None:
         """What the last call of ECS came to, if it did not answer; None while all is well, or nothing was asked."""
-        found = self._faults.get("ecs")
-        return None if found is None else found.error.message
+        found = self._outages["ecs"].fault
+        return None if found is None else found.message
 
     @property
     def region(self) -> str:
@@ -118,9 +106,7 @@ class AwsClient:
         """
         if operation not in CALLS[service]:
             raise ValueError(f"{service}.{operation} is not among CALLS")
-        fault = self._faults.get(service)
-        if fault is not None and self._clock() < fault.retry_at:
-            raise EngineUnavailable(fault.error.message, **fault.error.details)
+        self._outages[service].check()
         try:
             errors = import_botocore("exceptions")
         except MissingExtra as error:
@@ -203,22 +189,14 @@ class AwsClient:
         return EngineUnavailable(f"AWS does not answer in region {region} ({str(error)[:300]}): is there a network?")
 
     def _failed(self, service: str, error: EngineUnavailable, *, answered: bool = True) -> EngineUnavailable:
-        with self._lock:
-            if not answered:
+        if not answered:
+            with self._lock:
                 self._clients.pop(service, None)
                 self._session = None  # credentials and configuration are read anew
-            before = self._faults.get(service)
-            if before is None:
-                log.warning("%s", error.message)
-            failures = 1 if before is None else before.failures + 1
-            self._faults[service] = _Fault(error, failures, self._clock() + AWAY.delay_s(failures, 0.0))
-        return error
+        return self._outages[service].failed(error)
 
     def _answered(self, service: str) -> None:
-        if service in self._faults:
-            with self._lock:
-                self._faults.pop(service, None)
-            log.info("AWS answers again: %s", service)
+        self._outages[service].over(f"AWS ({service})")
 
 
 def _boto3() -> Any:

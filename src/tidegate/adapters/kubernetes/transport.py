@@ -25,6 +25,7 @@ from urllib3.response import BaseHTTPResponse
 
 from tidegate.adapters.kubernetes.credentials import Credential
 from tidegate.adapters.kubernetes.kubeconfig import Access
+from tidegate.adapters.outage import Outage
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
 from tidegate.errors import EngineDenied, EngineUnavailable
@@ -91,14 +92,11 @@ class Transport:
         self, find: Callable[[], Access], clock: Clock = monotonic, wait: Callable[[float], None] = sleep
     ) -> None:
         self._find = find
-        self._clock = clock
         self._wait = wait
         self._lock = threading.Lock()
         self._access: Access | None = None
         self._pool: tuple[Credential, urllib3.PoolManager] | None = None
-        self._failures = 0
-        self._retry_at = 0.0
-        self._fault: EngineUnavailable | None = None
+        self._outage = Outage(clock, AWAY)
 
     @property
     def access(self) -> Access:
@@ -122,7 +120,7 @@ class Transport:
     @contextmanager
     def opened(self, request: Request) -> Iterator[BaseHTTPResponse]:
         """The answer with its body still to be read. What is left unread is closed with its connection."""
-        self._refuse_while_away()
+        self._outage.check()
         response = self._sent(request)
         try:
             yield response
@@ -167,7 +165,7 @@ class Transport:
                     raise self._not_let_in()
                 renewed = True
                 continue
-            self._answered()
+            self._outage.over(f"the Kubernetes cluster at {self.access.server}")
             if tries >= TRIES_MAX or not _again(request, response):
                 return response
             _drop(response)
@@ -215,29 +213,13 @@ class Transport:
                 self._pool = certificate, _connected(access, certificate)
             return self._pool[1]
 
-    def _refuse_while_away(self) -> None:
-        if self._fault is not None and self._clock() < self._retry_at:
-            raise type(self._fault)(self._fault.message, **self._fault.details)
-
     def _failed(self, error: Exception) -> NoReturn:
         raise self._away(unreachable(self.access, error)) from error
 
     def _away(self, fault: EngineUnavailable) -> EngineUnavailable:
         if isinstance(fault, EngineDenied):
             self._forget()
-        with self._lock:
-            self._failures += 1
-            self._retry_at = self._clock() + AWAY.delay_s(self._failures, 0.0)
-            if self._fault is None:
-                log.warning("%s", fault.message)
-            self._fault = fault
-        return fault
-
-    def _answered(self) -> None:
-        if self._fault is not None:
-            with self._lock:
-                self._failures, self._fault = 0, None
-            log.info("the Kubernetes cluster at %s answers again", self.access.server)
+        return self._outage.failed(fault)
 
     def _not_let_in(self) -> EngineDenied:
         access = self.access
