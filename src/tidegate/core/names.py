@@ -29,6 +29,22 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+def check_fits(name: str, chars_max: int, endpoint: str, where: str) -> str:
+    """`name`, which an object of `endpoint` would have, if it has up to `chars_max` characters, else `InvalidArgument`.
+
+    >>> check_fits("tidegate-churn", 63, "churn", "Kubernetes")
+    'tidegate-churn'
+    """
+    if len(name) > chars_max:
+        fits = chars_max - len(name) + len(endpoint)
+        raise InvalidArgument(
+            f"endpoint {endpoint!r} is too long for {where}, where it would be called {name!r}: that has {len(name)} "
+            f"characters, and {chars_max} are allowed. Give it a name of up to {fits}",
+            field="endpoint",
+        )
+    return name
+
+
 def check_label(label: str) -> str:
     """`label` if it may name a version: letters, digits, '.', '_', '-', and no plain number, which is a version."""
     if not _LABEL.fullmatch(label) or label.isdigit() or label == "latest":

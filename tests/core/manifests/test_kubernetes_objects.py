@@ -203,7 +203,7 @@ def test_names_that_kubernetes_takes_for_other_values_are_quoted() -> None:
 
 
 WRONG: tuple[tuple[dict[str, Any], str], ...] = (
-    (PLAIN | {"endpoint": "a" * 55}, "is too long for Kubernetes: .* of 64 characters, and 63 are allowed.* up to 54"),
+    (PLAIN | {"endpoint": "a" * 55}, "is too long for Kubernetes, .* has 64 characters, and 63 are allowed.* up to 54"),
     ({"endpoint": "churn", "version": 3}, "say with 'model' what it serves"),
     ({"endpoint": "churn", "model": "churn"}, "has no version here: give --version"),
     ({"endpoint": "churn", "model": "churn", "traffic": {3: 90, 4: 10}}, r"\(3=90 4=10\).* say with --version which"),

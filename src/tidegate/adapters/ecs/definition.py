@@ -11,6 +11,7 @@ from typing import Any
 from tidegate.core.engines.fargate import CPUS, MEMORY_MIB, MIB, UNITS_A_CPU, fargate_size
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.contents import HTTP_PORT, USER_ID
+from tidegate.core.names import check_fits
 from tidegate.core.workloads import WorkloadKey, WorkloadSpec
 from tidegate.errors import InvalidArgument
 from tidegate.settings import Settings
@@ -60,14 +61,7 @@ class Container:
 def workload_name(platform: str, key: WorkloadKey) -> str:
     """Of the service, its task definition's family and the credential. Raises `InvalidArgument`."""
     name = f"{prefix_of(platform)}{key.endpoint}-v{key.version}-{key.suffix}"
-    if len(name) > NAME_CHARS_MAX:
-        fits = NAME_CHARS_MAX - len(name) + len(key.endpoint)
-        raise InvalidArgument(
-            f"endpoint {key.endpoint!r} is too long for ECS: its services would have names of {len(name)} characters, "
-            f"and {NAME_CHARS_MAX} are allowed. Give it a name of up to {fits}",
-            field="endpoint",
-        )
-    return name
+    return check_fits(name, NAME_CHARS_MAX, key.endpoint, "ECS")
 
 
 def prefix_of(platform: str) -> str:

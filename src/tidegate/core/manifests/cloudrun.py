@@ -10,6 +10,7 @@ from typing import Any
 from tidegate.core.engines.cloudrun_size import DRAIN_S_MAX, cloudrun_size
 from tidegate.core.images.contents import HTTP_PORT
 from tidegate.core.manifests.served import Served
+from tidegate.core.names import check_fits
 from tidegate.errors import InvalidArgument
 from tidegate.settings import Settings
 
@@ -27,14 +28,7 @@ def name_of(endpoint: str) -> str:
     >>> name_of("churn")
     'tidegate-churn'
     """
-    name = f"{PREFIX}{endpoint}"
-    if len(name) > NAME_CHARS_MAX:
-        raise InvalidArgument(
-            f"endpoint {endpoint!r} is too long for Cloud Run: its service would be called {name!r}, of {len(name)} "
-            f"characters, and {NAME_CHARS_MAX} are allowed. Give it a name of up to {NAME_CHARS_MAX - len(PREFIX)}",
-            field="endpoint",
-        )
-    return name
+    return check_fits(f"{PREFIX}{endpoint}", NAME_CHARS_MAX, endpoint, "Cloud Run")
 
 
 def cloudrun_service(served: Served, settings: Settings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from tidegate.core.images.contents import HTTP_PORT
 from tidegate.core.manifests.pods import PodParts, Resources, StartProbe, pod_of
 from tidegate.core.manifests.served import Served
-from tidegate.errors import InvalidArgument
+from tidegate.core.names import check_fits
 
 SERVICE_PORT = 80
 NAME_CHARS_MAX = 63
@@ -28,14 +28,7 @@ def name_of(endpoint: str) -> str:
     >>> name_of("churn")
     'tidegate-churn'
     """
-    name = f"{PREFIX}{endpoint}"
-    if len(name) > NAME_CHARS_MAX:
-        raise InvalidArgument(
-            f"endpoint {endpoint!r} is too long for Kubernetes: its objects would be called {name!r}, of {len(name)} "
-            f"characters, and {NAME_CHARS_MAX} are allowed. Give it a name of up to {NAME_CHARS_MAX - len(PREFIX)}",
-            field="endpoint",
-        )
-    return name
+    return check_fits(f"{PREFIX}{endpoint}", NAME_CHARS_MAX, endpoint, "Kubernetes")
 
 
 def kubernetes_objects(served: Served) -> list[dict[str, Any]]:

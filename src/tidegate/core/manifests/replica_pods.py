@@ -32,7 +32,8 @@ from tidegate.core.manifests.pods import (
     cores,
     pod_of,
 )
-from tidegate.core.workloads import SUFFIX_CHARS, EngineScaling, WorkloadKey, WorkloadSpec
+from tidegate.core.names import check_fits
+from tidegate.core.workloads import EngineScaling, WorkloadKey, WorkloadSpec
 from tidegate.errors import InvalidArgument
 from tidegate.wire.decoding import json_decoder
 
@@ -89,14 +90,7 @@ def workload_name(key: WorkloadKey) -> str:
     'tidegate-churn-v3-'
     """
     name = f"{PREFIX}{key.endpoint}-v{key.version}-{key.suffix}"
-    if len(name) > NAME_CHARS_MAX:
-        room = NAME_CHARS_MAX - len(PREFIX) - len(f"-v{key.version}-") - SUFFIX_CHARS
-        raise InvalidArgument(
-            f"endpoint {key.endpoint!r} is too long for Kubernetes: its objects would be called {name!r}, of "
-            f"{len(name)} characters, and {NAME_CHARS_MAX} are allowed. Give it a name of up to {room}",
-            field="endpoint",
-        )
-    return name
+    return check_fits(name, NAME_CHARS_MAX, key.endpoint, "Kubernetes")
 
 
 def of_platform(platform: str) -> str:
