@@ -90,6 +90,7 @@ def test_load_starts_replicas_that_answer_and_its_end_ends_them(platform: Platfo
         "panic_s": 3.0,
         "down_s": 6.0,
         "idle_s": None,
+        "autoscaler": "tidegate",
     }
     clients = Clients(platform, slow)
     with clients.calling(4):

@@ -108,7 +108,7 @@ def test_placement_and_form_tell_names_apart() -> None:
     assert all(name.startswith("tidegate-churn-v3-") for name in names)
     longest = 63 - len("tidegate--v3-") - 8
     assert len(workload_name(WorkloadKey("a" * longest, "3", PLACED))) == 63
-    with pytest.raises(InvalidArgument, match=rf"of 64 characters, and 63 are allowed.* up to {longest}$"):
+    with pytest.raises(InvalidArgument, match=rf"has 64 characters, and 63 are allowed.* up to {longest}$"):
         workload_name(WorkloadKey("a" * (longest + 1), "3", PLACED))
 
 
