@@ -11,7 +11,7 @@ from support.control import ME, add_version
 from tidegate.wire.rest import DeployRequest
 from tidegate.wiring import Container
 
-NAME = "tagged"
+NAME = "changed"
 URL = f"/api/v1/endpoints/{NAME}"
 
 

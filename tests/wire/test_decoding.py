@@ -19,7 +19,7 @@ from tidegate.client.rest.lists import ListedModels
 from tidegate.client.rest.api import decode
 from tidegate.wire import decoding
 from tidegate.wire.rest import Status
-from tidegate.wire.signature import Signature
+from tidegate.core.endpoints.effective import Split
 
 outer, second = {case}
 held, done = threading.Event(), threading.Event()
@@ -53,6 +53,7 @@ STATUS = (
     b'{"version": "1", "data_dir": "", "started_at": 0, "gateway_url": "", "gateways": [], "endpoints": [], '
     b'"models": 0, "jobs": {}, "revision": 1, "database": {"where": "", "status": "ready"}}'
 )
+SPLIT = {"salt": "s", "shares": [{"variant": "stable", "version": "1", "weight": 100.0}]}
 SIGNATURE = {"kind": "matrix", "inputs": [{"name": "x", "datatype": "FP64", "shape": [-1]}], "outputs": []}
 
 
@@ -61,7 +62,7 @@ SIGNATURE = {"kind": "matrix", "inputs": [{"name": "x", "datatype": "FP64", "sha
     [
         pytest.param(f"Status, lambda: decode({STATUS!r}, Status, 'control plane')", id="a dataclass of the client"),
         pytest.param(f"ListedModels, lambda: decode({MODEL!r}, ListedModels, 'x')", id="a list of the client"),
-        pytest.param(f"Signature, lambda: decoding.convert({SIGNATURE!r}, Signature)", id="a row of the store"),
+        pytest.param(f"Split, lambda: decoding.convert({SPLIT!r}, Split)", id="a row of the store"),
     ],
 )
 def test_threads_that_decode_a_type_for_the_first_time_read_all_of_it(case: str) -> None:

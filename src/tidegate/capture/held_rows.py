@@ -61,7 +61,7 @@ class HeldRows:
 
     def _read(self, segment: Segment) -> dict[tuple[str, str], list[pa.Table]]:
         found: dict[tuple[str, str], list[pa.Table]] = {}
-        asked = open_rows.Asked(
+        asked = open_rows.WantedRows(
             frozenset(SCHEMAS), (self.endpoint, NO_ENDPOINT), self.columns, (self.since_s, float("inf"))
         )
         for place, made in open_rows.rows_of(segment, asked):

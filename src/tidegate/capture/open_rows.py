@@ -39,7 +39,7 @@ def may_have(segment: Segment, table: str, since_s: float, until_s: float) -> bo
 
 
 @dataclass(frozen=True)
-class Asked:
+class WantedRows:
     """Which rows are made of a segment: feedback of these endpoints, all else of the first. Tensors that are not among
     `columns` (None: all) are left out, and batches without any request of these `times`, so that a look at the last
     seconds does not make rows of all that a segment holds.
@@ -59,11 +59,11 @@ def tables_of(
     times: tuple[float, float] = (-math.inf, math.inf),
 ) -> Iterator[pa.Table]:
     """One table for each shape of the endpoint's rows. Raises `FileNotFoundError` for a segment that was dropped."""
-    for _, made in rows_of(segment, Asked(frozenset((table,)), (endpoint,), wanted, times)):
+    for _, made in rows_of(segment, WantedRows(frozenset((table,)), (endpoint,), wanted, times)):
         yield made
 
 
-def rows_of(segment: Segment, asked: Asked) -> Iterator[tuple[Partition, pa.Table]]:
+def rows_of(segment: Segment, asked: WantedRows) -> Iterator[tuple[Partition, pa.Table]]:
     """Tables in one pass, with what each is of. Raises `FileNotFoundError` for a segment that was dropped."""
     held: dict[Partition, RowBuffer] = {}
     for found in read_entries(segment):
@@ -79,7 +79,7 @@ def rows_of(segment: Segment, asked: Asked) -> Iterator[tuple[Partition, pa.Tabl
             yield place, rows.table(place)
 
 
-def _asked_of(record: Record, asked: Asked) -> Iterator[_Rows]:
+def _asked_of(record: Record, asked: WantedRows) -> Iterator[_Rows]:
     """The record, or of feedback its part for each endpoint; nothing where it has no row that is asked for."""
     if isinstance(record, FeedbackRecord):
         if "feedback" in asked.tables:
