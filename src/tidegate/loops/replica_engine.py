@@ -5,7 +5,6 @@ Called by loops/reconcile.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -14,9 +13,9 @@ from pathlib import Path
 from tidegate.clock import Clock, monotonic
 from tidegate.core.engines.capabilities import PLACING_THEMSELVES
 from tidegate.core.ports import Backend, Handle, ReplicaObservation, ReplicaSpec
-from tidegate.core.reconcile.failures import ERROR_PREFIX
+from tidegate.core.reconcile.failures import error_line
 from tidegate.core.reconcile.fleet import EngineAction, Fleet, Replica
-from tidegate.core.reconcile.workloads import is_placed
+from tidegate.core.reconcile.workloads import GONE, is_placed
 from tidegate.errors import (
     DiskFull,
     EngineUnavailable,
@@ -36,7 +35,6 @@ REVERT_EVERY_S = 10.0
 WAITS_S = 1.0
 """A start that was not possible yet is tried again after so long."""
 NOT_YET = (EngineUnavailable, ImagePending, DiskFull, OutOfResources)
-GONE = ReplicaObservation(alive=False, ready=False)
 
 
 class ReplicaEngine:
@@ -176,7 +174,7 @@ class ReplicaEngine:
         except (NotLeader, StoreUnavailable):
             raise
         except TidegateError as error:
-            self._failed[replica.id] = ReplicaObservation(False, False, log_tail=(_reported(error),))
+            self._failed[replica.id] = ReplicaObservation(False, False, log_tail=(error_line(error.body()),))
             return False
         log.info("%s: started replica %s of version %s", endpoint.name, replica.id, replica.version)
         return True
@@ -187,8 +185,3 @@ class ReplicaEngine:
             self._unsaved.pop(replica_id, None)
             self._failed.pop(replica_id, None)
             self._waiting.pop(replica_id, None)
-
-
-def _reported(error: TidegateError) -> str:
-    """As a replica says why it ends, so that a failed start is judged by its code."""
-    return ERROR_PREFIX + json.dumps(error.body(), default=str)

@@ -6,7 +6,6 @@ these engines show of a replica becomes its row here: they start and replace rep
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -17,20 +16,17 @@ from typing import TypeVar
 from tidegate.clock import Clock, monotonic, now
 from tidegate.core.engines.capabilities import POOLED
 from tidegate.core.ports import Handle, ReplicaObservation
-from tidegate.core.reconcile.failures import ERROR_PREFIX
+from tidegate.core.reconcile.failures import error_line
 from tidegate.core.reconcile.fleet import Fleet, Replica
 from tidegate.core.reconcile.workloads import WorkloadCount, counted, observed, waiting_for, workload_counts
 from tidegate.core.workloads import Instance, WorkloadKey, Workloads, WorkloadSpec, WorkloadState
 from tidegate.errors import (
-    DiskFull,
-    EngineUnavailable,
-    ImagePending,
     NotLeader,
-    OutOfResources,
     StoreUnavailable,
     TidegateError,
 )
 from tidegate.loops.engine_calls import EngineCalls, StillAsking
+from tidegate.loops.replica_engine import NOT_YET
 from tidegate.store.fleet import LoadedFleet
 
 T = TypeVar("T")
@@ -44,7 +40,6 @@ LOOKS_EVERY_S = 10.0
 """So often an engine is looked at on which nothing of this platform should be any more."""
 PATIENCE_S = 10.0
 """For so long an engine that has not answered yet is taken to be as it was; then nothing is known of it."""
-NOT_YET = (EngineUnavailable, ImagePending, DiskFull, OutOfResources)
 DEAD_KEPT = 10_000
 ENGINES_USED_DIR = "engines"
 """In the data directory: a file for each engine elsewhere that was ever asked for something."""
@@ -95,6 +90,7 @@ class WorkloadEngines:
     used: EnginesUsed = field(default_factory=EnginesUsed)
     ticks: Clock = monotonic
     _states: dict[str, Sequence[WorkloadState] | None] = field(default_factory=dict)
+    _by_endpoint: dict[str, dict[str, list[WorkloadState]]] = field(default_factory=dict)  # the same, by engine
     _looked_at: dict[str, float] = field(default_factory=dict)
     _asked: dict[WorkloadKey, _Asked] = field(default_factory=dict)
     _wanted: set[WorkloadKey] = field(default_factory=set)  # in this pass
@@ -115,7 +111,9 @@ class WorkloadEngines:
         self._born = set()
         for calls in self._calls.values():
             calls.begin_pass()
-        self._states = {name: self._look(name, loaded) for name in self.engines}
+        needed = {name for one in loaded for name in _backends(one.fleet)}
+        self._states = {name: self._look(name, name in needed) for name in self.engines}
+        self._by_endpoint = {name: _by_endpoint(states or ()) for name, states in self._states.items()}
         found = [self._observed(one) for one in loaded]
         for states in self._states.values():
             self._remember_dead(states or ())
@@ -125,6 +123,8 @@ class WorkloadEngines:
 
     def ask(self, fleet: Fleet) -> None:
         """Ask for what is planned of an endpoint."""
+        if self.engines.keys().isdisjoint(_backends(fleet)):
+            return
         for count in workload_counts(fleet, self.clock()):
             self._wanted.add(count.key)
             self._ask(fleet, count)
@@ -148,9 +148,8 @@ class WorkloadEngines:
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
-    def _look(self, name: str, loaded: Iterable[LoadedFleet]) -> Sequence[WorkloadState] | None:
-        """What is on an engine; None where it does not say. One that has nothing of ours is asked now and then."""
-        needed = any(name in _backends(one.fleet) for one in loaded)
+    def _look(self, name: str, needed: bool) -> Sequence[WorkloadState] | None:
+        """What is on an engine; None where it does not say. One that no endpoint needs is asked now and then."""
         if not needed and not self.used.may_hold(name):
             return ()
         every_s = self.engines[name].looks_every_s if needed else LOOKS_EVERY_S
@@ -190,11 +189,13 @@ class WorkloadEngines:
         return calls.ask(what, do)
 
     def _observed(self, one: LoadedFleet) -> LoadedFleet:
+        names = _backends(one.fleet) & self.engines.keys()
+        if not names:
+            return one
         fleet, handles = one.fleet, dict(one.handles)
         endpoint = fleet.endpoint
-        for name in sorted(_backends(fleet) & self.engines.keys()):
-            states = self._states[name]
-            mine = None if states is None else self._of(endpoint.name, name, states, fleet)
+        for name in sorted(names):
+            mine = None if self._states[name] is None else self._of(endpoint.name, name, fleet)
             fleet = observed(fleet, name, mine, self.clock())
             if name == endpoint.placement.backend:
                 refused = {key: asked.refused for key, asked in self._asked.items() if asked.refused}
@@ -209,14 +210,13 @@ class WorkloadEngines:
             return before
         return one if found == one else found
 
-    def _of(self, endpoint: str, name: str, states: Sequence[WorkloadState], fleet: Fleet) -> list[WorkloadState]:
+    def _of(self, endpoint: str, name: str, fleet: Fleet) -> list[WorkloadState]:
         """Workloads of an endpoint, without instances whose end is known, and with what the engine will not do."""
         known = {replica.id for replica in fleet.replicas}
         mine = []
-        for state in states:
-            if state.key.endpoint == endpoint:
-                news = [one for one in state.instances if one.id in known or one.id not in self._dead]
-                mine.append(replace(state, instances=tuple(news)))
+        for state in self._by_endpoint[name].get(endpoint, ()):
+            news = [one for one in state.instances if one.id in known or one.id not in self._dead]
+            mine.append(replace(state, instances=tuple(news)))
         for key, instance in self._failed.items():
             if key.endpoint == endpoint and key.placement.backend == name:
                 mine.append(WorkloadState(key, self.token, 0, (instance,)))
@@ -232,10 +232,11 @@ class WorkloadEngines:
 
     def _ask(self, fleet: Fleet, count: WorkloadCount) -> None:
         key = count.key
-        engine, states = self.engines.get(key.placement.backend), self._states.get(key.placement.backend)
-        if engine is None or states is None:
+        name = key.placement.backend
+        engine = self.engines.get(name)
+        if engine is None or self._states.get(name) is None:
             return
-        state = next((one for one in states if one.key == key), None)
+        state = next((one for one in self._by_endpoint[name].get(key.endpoint, ()) if one.key == key), None)
         if state is None and count.count == 0:
             return
         spec = self._spec(fleet, count)
@@ -295,9 +296,8 @@ class WorkloadEngines:
         """What an engine will not do is a start that failed, so that it is judged, counted and shown as one."""
         self._refusals += 1
         id_ = f"{key.endpoint}-v{key.version}-{key.suffix}.refused-{self.token}-{self._refusals}"
-        line = ERROR_PREFIX + json.dumps(error.body(), default=str)
         log.warning("%s: version %s is refused: %s", key.endpoint, key.version, error.message)
-        seen = ReplicaObservation(alive=False, ready=False, log_tail=(line,))
+        seen = ReplicaObservation(alive=False, ready=False, log_tail=(error_line(error.body()),))
         return Instance(id_, Handle(key.placement.backend, {"replica": id_, "token": self.token}), seen)
 
     def _delete(self, name: str, key: WorkloadKey) -> None:
@@ -329,3 +329,10 @@ def _applied(engine: Workloads, spec: WorkloadSpec) -> WorkloadSpec:
 def _backends(fleet: Fleet) -> set[str]:
     """The engines that an endpoint is on, or was until now."""
     return {fleet.endpoint.placement.backend, *(replica.placement.backend for replica in fleet.replicas)}
+
+
+def _by_endpoint(states: Iterable[WorkloadState]) -> dict[str, list[WorkloadState]]:
+    found: dict[str, list[WorkloadState]] = {}
+    for state in states:
+        found.setdefault(state.key.endpoint, []).append(state)
+    return found

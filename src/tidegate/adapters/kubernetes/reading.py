@@ -5,7 +5,6 @@ Pod status: https://kubernetes.io/docs/reference/kubernetes-api/workload-resourc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from tidegate.core.images.contents import HTTP_PORT
 from tidegate.core.manifests.pods import FETCH, REPLICA
 from tidegate.core.manifests.replica_pods import COUNT, PAUSED, WORKLOAD
 from tidegate.core.ports import Handle, ReplicaObservation
-from tidegate.core.reconcile.failures import ERROR_PREFIX
+from tidegate.core.reconcile.failures import ERROR_PREFIX, error_line
 from tidegate.core.routing.targets import Address
 from tidegate.core.workloads import Instance
 from tidegate.wire.snapshot import TCP
@@ -300,7 +299,7 @@ def managers_of(deployment: Object, field: str) -> str:
 
 
 def _error(code: str, message: str) -> str:
-    return ERROR_PREFIX + json.dumps({"error": message, "code": code})
+    return error_line({"error": message, "code": code})
 
 
 def _phase(pod: Object) -> str:

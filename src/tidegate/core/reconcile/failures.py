@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tidegate.core.ports import ReplicaObservation
@@ -62,6 +62,11 @@ def failure_of(kind: FailureKind, seen: ReplicaObservation) -> FailedReplica:
     cause = _exit_cause(seen.exit_code)
     lines = [line for line in seen.log_tail if line.strip()][-LOG_LINES_SHOWN:]
     return FailedReplica(kind, f"{cause}; last log lines: {' | '.join(lines)}" if lines else cause)
+
+
+def error_line(body: Mapping[str, object]) -> str:
+    """The last line of a replica that ended with this error, so that whatever fails is judged by its code."""
+    return ERROR_PREFIX + json.dumps(body, default=str)
 
 
 def _reported_error(log_tail: Sequence[str]) -> tuple[str | None, str | None]:

@@ -241,7 +241,7 @@ def _take_out(replica: Replica, world: World) -> Verdict:
     """A replica that gateways may route to drains first; one that is still loading is stopped at once."""
     if replica.state == "starting":
         return stop(replica, world, "no longer wanted")
-    return Verdict(drain(replica, world))
+    return Verdict(drain(replica, world.now))
 
 
 def _starts(

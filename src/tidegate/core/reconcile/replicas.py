@@ -62,9 +62,9 @@ def stop(replica: Replica, world: World, why: str) -> Verdict:
     return Verdict(stopping, action=EngineAction("stop", replica.id, why))
 
 
-def drain(replica: Replica, world: World) -> Replica:
+def drain(replica: Replica, now: float) -> Replica:
     """Take it out of the routing snapshot; it is stopped once gateways have let go of it."""
-    return replace(replica, state="draining", draining_at=world.now, drain_revision=None)
+    return replace(replica, state="draining", draining_at=now, drain_revision=None)
 
 
 def _gone(replica: Replica, seen: ReplicaObservation) -> Verdict:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from tidegate.core.engines.capabilities import PLACING_THEMSELVES, POOLED
 from tidegate.core.ports import ReplicaObservation
 from tidegate.core.reconcile.fleet import EndpointFacts, Fleet, Replica
+from tidegate.core.reconcile.replicas import drain
 from tidegate.core.workloads import EngineScaling, Instance, WorkloadKey, WorkloadState
 
 GONE = ReplicaObservation(alive=False, ready=False)
@@ -171,7 +172,7 @@ def _seen(replica: Replica, found: tuple[WorkloadKey, Instance] | None, now: flo
 
 
 def _leaving(replica: Replica, now: float) -> Replica:
-    return replace(replica, state="draining", draining_at=now, drain_revision=None) if replica.live else replica
+    return drain(replica, now) if replica.live else replica
 
 
 def _born(key: WorkloadKey, instance: Instance, now: float) -> Replica:
