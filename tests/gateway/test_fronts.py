@@ -229,8 +229,8 @@ def test_a_token_that_the_front_knows_no_longer_is_followed_by_another_at_once(t
     run(tmp_path, [answer(401, b"<html>Unauthorized</html>"), FINE], story, IdTokens(fetch))
 
 
-def test_refused_tokens_are_asked_for_anew_once_in_a_while_and_kept_until_another_one_comes() -> None:
-    now, asked, away = [1000.0], list[str](), [False]
+def numbered(now: list[float], asked: list[str], away: list[bool]) -> Callable[[str], IdToken]:
+    """Makes tokens that tell how many were asked for, and hold for an hour; none while it is `away`."""
 
     def fetch(audience: str) -> IdToken:
         asked.append(audience)
@@ -238,7 +238,12 @@ def test_refused_tokens_are_asked_for_anew_once_in_a_while_and_kept_until_anothe
             raise OSError("connection refused")
         return IdToken(f"token-{len(asked)}", now[0] + 3600)
 
-    tokens = IdTokens(fetch, lambda: now[0])
+    return fetch
+
+
+def test_refused_tokens_are_asked_for_anew_once_in_a_while_and_kept_until_another_one_comes() -> None:
+    now, asked, away = [1000.0], list[str](), [False]
+    tokens = IdTokens(numbered(now, asked, away), lambda: now[0])
     tokens.forget("a")
     assert tokens.get("a").token == "token-1"
     for _ in range(256):
@@ -283,14 +288,7 @@ def test_a_token_is_in_no_text_of_itself() -> None:
 
 def test_a_token_is_kept_until_shortly_before_it_runs_out_and_used_while_nobody_makes_another() -> None:
     now, asked, away = [1000.0], list[str](), [False]
-
-    def fetch(audience: str) -> IdToken:
-        asked.append(audience)
-        if away[0]:
-            raise OSError("connection refused")
-        return IdToken(f"token-{len(asked)}", now[0] + 3600)
-
-    tokens = IdTokens(fetch, lambda: now[0])
+    tokens = IdTokens(numbered(now, asked, away), lambda: now[0])
     assert [tokens.get("a").token for _ in range(3)] == ["token-1"] * 3
     assert tokens.get("b").token == "token-2"
     now[0] += 2999
