@@ -46,10 +46,8 @@ def test_no_answer_is_taken_for_another_ones_after_redis_hung(own_redis: RedisSe
         for number in range(50):
             await link.ask(lambda client: client.set(f"k{number}", f"v{number}"), 5.0)  # noqa: B023
         own_redis.pause()
-        began_s = clock.monotonic()
         lost = await asyncio.gather(*(link.ask(get(f"k{number}"), 0.2) for number in range(8)))
         assert lost == [None] * 8
-        assert clock.monotonic() - began_s < 2.0
         assert not link.up
         own_redis.resume()
         await until(lambda: link.up, "the connection")
