@@ -1,19 +1,22 @@
 """How often experiments, canaries and shadows decide wrongly where nothing differs, and what it takes where it does.
 
 python benchmarks/experiments.py [--sections peeking,ramps,growing,decisions,ratio,quantiles,paired,guard,canaries,cost]
-    [--streams 5000]
+    [--streams 5000] [--jobs 1]
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
+from scipy.stats import binomtest
 
 from lib import experimenting, tables
-from lib.whole_canaries import SHARES, Traffic, canary
+from lib.whole_canaries import SHARES, Ended, Traffic, many
 from tidegate.sequential.analysis import analyse
 from tidegate.sequential.guard import Alphas, Bound, Counted, latency, rates
 from tidegate.sequential.units import Exposed, Units
@@ -27,6 +30,12 @@ EVERY = np.arange(30, 10_001)
 def share(value: float | None) -> str:
     """Of streams, in percent."""
     return "" if value is None else f"{value:.1%}"
+
+
+def within(found: int, of: int) -> str:
+    """A share of `of` with its exact interval of 95 % (Clopper and Pearson), in percent."""
+    low, high = binomtest(found, of).proportion_ci()
+    return f"{found / of:.1%} ({low:.1%} to {high:.1%})"
 
 
 def peeking(streams: int) -> None:
@@ -157,7 +166,7 @@ def guard(streams: int) -> None:
     print(f"Equal versions, no margin at all, at .01: of {few} canaries stopped {stopped}")
 
 
-def canaries(streams: int) -> None:
+def canaries(streams: int, jobs: int = 1) -> None:
     """Whole canaries: every default guardrail at every step, six looks a step, by the code that judges real ones."""
     few, fewer = min(streams, 2000), min(streams, 500)
     print("Whole canaries of 1,5,25,50,100 %: taken back although the version is no worse than it may be")
@@ -167,21 +176,25 @@ def canaries(streams: int) -> None:
         ("equal, 20 clients, of 15 % every request fails", Traffic(keys=20, bad_keys=0.15), fewer),
         ("at its margins: 1 % more fail, half as long again", Traffic(fails=(0.01, 0.02), slower=1.5), fewer),
     ):
-        ended = [canary(traffic, seed) for seed in range(count)]
-        by = sorted({one.guardrail for one in ended if one.guardrail})
-        rows.append([told, f"{count:,}", share(sum(one.guardrail is not None for one in ended) / count), ", ".join(by)])
-    print(tables.table(["version", "canaries", "taken back", "by"], rows))
+        ended = many(traffic, count, jobs)
+        by = Counter(one.guardrail for one in ended if one.guardrail)
+        names = ", ".join(f"{name} {times}" for name, times in by.most_common())
+        rows.append([told, f"{count:,}", within(by.total(), count), names])
+    print(tables.table(["version", "canaries", "taken back (95 % interval)", "by"], rows), flush=True)
     few = min(streams, 200)
     print(f"\nOf {few} canaries of which 10 % more requests fail, by how the stake is shared among the steps")
     rows = []
     for told, since in (("from the start", 0), ("from the third step on", 2)):
-        for shares in SHARES:
-            ended = [canary(Traffic(fails=(0.01, 0.11), fails_from=since), seed, shares=shares) for seed in range(few)]
-            at_once = sum(one.step == since and one.guardrail is not None for one in ended) / few
-            in_all = sum(one.guardrail is not None for one in ended) / few
-            median = float(np.median([one.requests for one in ended]))
-            rows.append([told, shares, share(in_all), share(at_once), f"{median:,.0f}"])
+        worse = Traffic(fails=(0.01, 0.11), fails_from=since)
+        rows += [[told, shares, *_found(many(worse, few, jobs, shares=shares), since)] for shares in SHARES]
     print(tables.table(["fails", "stake", "taken back", "in that step", "requests it had (median)"], rows))
+
+
+def _found(ended: list[Ended], since: int) -> list[object]:
+    """Of canaries that fail since a step: the share taken back, in that step, and after how many requests."""
+    in_all = sum(one.guardrail is not None for one in ended) / len(ended)
+    at_once = sum(one.step == since and one.guardrail is not None for one in ended) / len(ended)
+    return [share(in_all), share(at_once), f"{np.median([one.requests for one in ended]):,.0f}"]
 
 
 def cost(_: int) -> None:
@@ -218,10 +231,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sections", default=",".join(SECTIONS))
     parser.add_argument("--streams", type=int, default=5000)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that simulate whole canaries")
     options = parser.parse_args()
+    sections = SECTIONS | {"canaries": partial(canaries, jobs=options.jobs)}
     for name in options.sections.split(","):
         started = time.perf_counter()
-        SECTIONS[name](options.streams)
+        sections[name](options.streams)
         print(f"({time.perf_counter() - started:.0f} s)\n")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,10 @@ from tidegate.core.canary.grammar import DEFAULTS
 from tidegate.core.canary.split import BASELINE, CANARY, STABLE
 from tidegate.core.captured import CapturedTable, Columns
 from tidegate.sequential.guard import Alphas
-from tidegate.services.canaries.evidence import StepWindow, gather
+from tidegate.services.canaries.by_key import BEFORE_S, before
+from tidegate.services.canaries.evidence import REFUSED, StepWindow, gather
 from tidegate.services.canaries.judging import ALPHA, alphas_of, breached
+from tidegate.services.canaries.tallies import CanaryTally
 from tidegate.wire.signature import Signature, TensorSpec
 
 STEPS = (1.0, 5.0, 25.0, 50.0, 100.0)
@@ -80,16 +84,29 @@ def canary(traffic: Traffic, seed: int, *, shares: str = "first") -> Ended:
     bad = rng.random(max(traffic.keys, 1)) < traffic.bad_keys
     place = rng.random(max(traffic.keys, 1))
     given = 0
+    had: Mapping[str, CanaryTally] | None = None
     for step, requests in enumerate(traffic.requests):
         recorded = _step(traffic, rng, step, bad, place)
         for look in range(1, traffic.looks + 1):
             now = STEP_S * look / traffic.looks
             found = gather(recorded, StepWindow("e", 0.0, now - 5.0, 0.0), _SIGNATURE)
+            if found.keys.several_fail:
+                had = had if had is not None else _had_before(traffic, seed, bad)
+                found = replace(found, before=had)
             by = breached(DEFAULTS, found, (0, 0), alphas(step, len(traffic.requests) + 1, shares))
             if by is not None:
                 return Ended(by, step, given + found.canary.errors.requests)
         given += requests
     return Ended(None, len(traffic.requests), given)
+
+
+def many(traffic: Traffic, count: int, jobs: int, *, shares: str = "first") -> list[Ended]:
+    """So many canaries, of seeds from 0, in `jobs` processes."""
+    one = partial(canary, traffic, shares=shares)
+    if jobs == 1:
+        return [one(seed) for seed in range(count)]
+    with ProcessPoolExecutor(jobs) as pool:
+        return list(pool.map(one, range(count), chunksize=8))
 
 
 def alphas(step: int, steps: int, shares: str) -> dict[str, Alphas]:
@@ -98,6 +115,24 @@ def alphas(step: int, steps: int, shares: str) -> dict[str, Alphas]:
         return alphas_of(DEFAULTS, step, steps)
     each = ALPHA / len(DEFAULTS) / (1 if shares == "undivided" else steps - 1)
     return {one.name: Alphas(each) for one in DEFAULTS}
+
+
+def _had_before(traffic: Traffic, seed: int, bad: Any) -> Mapping[str, CanaryTally]:
+    """How the keys' requests went in the hour before, when stable answered all of them."""
+    rng = np.random.default_rng((seed, 1))
+    size = round(traffic.stable * BEFORE_S / STEP_S)
+    key = rng.integers(0, max(traffic.keys, 1), size)
+    failing = bad[key] | (rng.random(size) < traffic.fails[0])
+    columns: Columns = {
+        "at": np.sort(rng.random(size)) * BEFORE_S - BEFORE_S,
+        "key": np.array([f"k{number}" for number in range(max(traffic.keys, 1))], dtype=object)[key],
+        "pinned": np.zeros(size, dtype=bool),
+        "cached": np.zeros(size, dtype=bool),
+        "row": np.zeros(size, dtype=np.int64),
+        "code": np.full(size, 500),
+    }
+    recorded = _Recorded(*({name: each[kept] for name, each in columns.items()} for kept in (~failing, failing)))
+    return before(recorded, "e", -BEFORE_S, 0.0, frozenset({REFUSED}))
 
 
 def _step(traffic: Traffic, rng: np.random.Generator, step: int, bad: Any, place: Any) -> _Recorded:
