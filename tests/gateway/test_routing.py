@@ -61,6 +61,13 @@ def test_an_unknown_endpoint_is_404(shared: Shared) -> None:
     assert (reply.status, reply.json["code"]) == (404, "unknown_endpoint")
 
 
+@pytest.mark.parametrize("path", ["/predict", "/invocations"])
+def test_a_path_without_an_endpoint_is_404_that_says_which_there_are(shared: Shared, path: str) -> None:
+    reply = shared[1].request("POST", path, b'{"features": [1, 2, 3]}', {"Content-Type": "application/json"})
+    assert (reply.status, reply.json["code"]) == (404, "unknown_endpoint")
+    assert reply.json["error"] == "name the endpoint in the path, as /predict/NAME has it; there is: sums"
+
+
 def test_v2_reaches_the_same_models(shared: Shared) -> None:
     body = {"inputs": [{"name": "input", "shape": [2, 3], "datatype": "FP64", "data": [1, 2, 3, 4, 5, 6]}]}
     path = "/v2/models/sums/versions/2/infer"

@@ -312,6 +312,8 @@ def find_service(directory: Directory, name: str | None) -> Service:
         if only is not None and name is None:
             return only
         shown = ", ".join(sorted(services)[:20]) or "none yet"
+        if name is None:
+            raise UnknownEndpoint(f"name the endpoint in the path, as /predict/NAME has it; there is: {shown}")
         raise UnknownEndpoint(f"nothing called {name!r} is served here; there is: {shown}", name=name)
     return found
 
