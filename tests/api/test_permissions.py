@@ -59,6 +59,7 @@ ROUTES: dict[Permission | None, set[str]] = {
         "POST /api/v1/endpoints/{name}/experiments/{experiment}/aa",
         "GET /api/v1/alerts",
         "GET /api/v1/alerts/{alert_id}",
+        "GET /api/v1/alert-replays",
         "POST /api/v1/alert-replays",
         "GET /api/v1/silences",
         "GET /api/v1/alert-rules",

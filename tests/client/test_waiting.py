@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import pytest
 
 from tidegate import errors
 from tidegate.client import waiting
-from tidegate.client.waiting import job_error, poll, wait_for_endpoint
+from tidegate.client.waiting import job_error, meanwhile, poll, wait_for_endpoint
 from tidegate.wire.rest import Endpoint, Job, ReplicaCount, VariantView
 
 
@@ -138,3 +139,22 @@ def test_what_an_automation_does_meanwhile_supersedes_nothing() -> None:
     assert waiting.describe(done)[0].count("version 1") == 1, "two variants of one version share its replicas"
     with pytest.raises(errors.Conflict, match="another target"):
         wait_for_endpoint(looks(replace(done, asked={"2": 100.0})), asked, 5.0)
+
+
+def test_looks_go_on_beside_the_body_also_after_one_that_fails_and_end_with_it() -> None:
+    looked: list[int] = []
+    third = Event()
+
+    def look() -> None:
+        looked.append(len(looked))
+        if len(looked) == 2:
+            raise errors.NotRunning("away")
+        if len(looked) == 3:
+            third.set()
+
+    with meanwhile(look, 0.001):
+        assert third.wait(30)
+    ended = len(looked)
+    with meanwhile(None, 0.001):
+        pass
+    assert len(looked) == ended

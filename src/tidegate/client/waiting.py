@@ -6,8 +6,10 @@ now", is "unknown", for a bounded time.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from tidegate import clock
@@ -20,7 +22,7 @@ from tidegate.wire.rest import Endpoint, Job, VariantView
 T = TypeVar("T")
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 0.25
-SILENCE_S_MAX, RETRY_AFTER_S_MAX = 30.0, 2.0
+SILENCE_S_MAX, RETRY_AFTER_S_MAX, LAST_LOOK_S_MAX = 30.0, 2.0, 1.0
 NOT_NOW = frozenset({Kind.UNAVAILABLE, Kind.OVERLOADED, Kind.DEADLINE})
 """What may be over by the next look: the control plane, its database or an engine is away, or there is no room."""
 
@@ -53,6 +55,28 @@ def poll(look: Callable[[], T], done: Callable[[T], bool], timeout_s: float) -> 
                 return seen, False
         time.sleep(max(pause_s, asked_for_s))
         pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
+
+
+@contextmanager
+def meanwhile(look: Callable[[], None] | None, pause_s: float) -> Iterator[None]:
+    """Look every so often, in another thread, while the body runs; a look that fails says nothing. None: no looks."""
+    if look is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(pause_s):
+            with suppress(TidegateError):
+                look()
+
+    thread = threading.Thread(target=watch, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(LAST_LOOK_S_MAX)
 
 
 def job_error(job: Job) -> TidegateError:

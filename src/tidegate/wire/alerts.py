@@ -248,6 +248,29 @@ class ReplayedAlert:
 
 
 @dataclass(frozen=True)
+class ReplayProgress:
+    """How far a replay is: evaluated up to `at`, `evaluations` of `evaluations_total`, with so many `messages` so far.
+
+    A message is one that would have been sent, of an alert that fires or has ended.
+    """
+
+    endpoint: str
+    since: float
+    until: float
+    at: float
+    evaluations: int
+    evaluations_total: int
+    messages: int
+
+
+@dataclass(frozen=True)
+class ReplayUnderWay:
+    """The replay of captured rows that the control plane works on; null where there is none."""
+
+    replay: ReplayProgress | None
+
+
+@dataclass(frozen=True)
 class Replay:
     """What would have been sent, oldest first, of so many evaluations and results.
 

@@ -533,6 +533,38 @@ def test_rules_are_replayed_over_captured_rows_as_they_would_have_been_evaluated
     assert bench.monitoring.results("churn", 10).results == [], "nothing is kept"
 
 
+def test_a_replay_says_how_far_it_is_and_what_would_have_been_sent_so_far(bench: Bench) -> None:
+    bench.baseline()
+    for hour in range(96):
+        bench.captured.predict(bench.begin - (96 - hour) * 3600 + 60, bench.normal(100, 1.0))
+    bench.monitoring.configure("churn", MonitorRequest(every_s=7200.0), ME)
+    seen: list[alerts.ReplayProgress] = []
+
+    def ticks() -> float:
+        seen.extend(filter(None, [replays.under_way()]))
+        return 0.0
+
+    replays = Replays(replace(bench.monitoring, clock=lambda: bench.begin), ticks)
+    assert replays.under_way() is None
+    found = replays.run(alerts.ReplayRequest("churn", 4 * DAY_S))
+    assert {(one.endpoint, one.since, one.until, one.evaluations_total) for one in seen} == {
+        ("churn", bench.begin - 4 * DAY_S, bench.begin, 48)
+    }
+    assert [one.evaluations for one in seen] == [*range(49)], "asked before the first, and after each"
+    assert [one.at for one in seen] == [bench.begin - 4 * DAY_S + 7200.0 * step for step in range(49)]
+    assert 0 < seen[-1].messages <= len(found.alerts)
+    assert replays.under_way() is None, "it has ended"
+
+
+def test_a_replay_that_runs_out_of_time_says_until_when_it_came(bench: Bench) -> None:
+    bench.baseline()
+    bench.captured.predict(bench.begin - 60, bench.normal(100))
+    times = iter([0.0, 1.0, 2.0, 1_000.0])
+    replays = Replays(replace(bench.monitoring, clock=lambda: bench.begin), lambda: next(times))
+    found = replays.run(alerts.ReplayRequest("churn", 3_600.0))
+    assert (found.evaluations, found.until) == (3, found.since + 3 * 300.0)
+
+
 def test_rules_are_replayed_over_what_monitors_found(bench: Bench) -> None:
     bench.baseline()
     for day in range(3):

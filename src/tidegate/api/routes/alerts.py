@@ -68,6 +68,12 @@ def test_rules(
     return platform.replays.run(request)
 
 
+@router.get("/alert-replays", dependencies=_READ)
+def get_replay_under_way(platform: PlatformOf) -> wire.ReplayUnderWay:
+    """How far the replay of captured rows is that this control plane works on, if there is one."""
+    return wire.ReplayUnderWay(platform.replays.under_way())
+
+
 @router.get("/alerts/{alert_id}", responses=answers(404), dependencies=_READ)
 def get_alert(platform: PlatformOf, alert_id: str) -> wire.AlertView:
     """One alert, with what was done because of it."""

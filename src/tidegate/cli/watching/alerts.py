@@ -226,8 +226,8 @@ def test(app: App, endpoint: str, since: str, stored: bool, **given: tuple[str, 
     source: Any = "results" if stored else "captured"
     with app.progress() as report:
         if not stored:
-            report(f"evaluating what was captured in the last {since}, for four minutes at most", 0.0)
-        found = app.client().alerts.test_rules(endpoint, seconds(since), rule_changes(given), source)
+            report(f"evaluating the last {since}, for four minutes at most", 0.0)
+        found = app.client().alerts.test_rules(endpoint, seconds(since), rule_changes(given), source, report)
     app.emit(found.alerts, lambda: _replay(found))
     if found.until - found.since < 0.99 * seconds(since):
         app.note(f"there was no time for more than until {moment(found.until)}: a shorter --since has time enough")

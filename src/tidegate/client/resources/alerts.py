@@ -10,10 +10,11 @@ from typing import Any, Literal, NotRequired, TypedDict, Unpack
 import msgspec
 import orjson
 
+from tidegate.client.registration.files import OnProgress
 from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paging import Page, every, page_of
 from tidegate.client.rest.paths import API, part
-from tidegate.client.waiting import poll
+from tidegate.client.waiting import meanwhile, poll
 from tidegate.wire.alerts import (
     AcknowledgeRequest,
     AlertRule,
@@ -27,13 +28,17 @@ from tidegate.wire.alerts import (
     NotifierRequest,
     NotifierView,
     Replay,
+    ReplayProgress,
     ReplayRequest,
+    ReplayUnderWay,
     SilenceList,
     SilenceRequest,
     SilenceView,
 )
 
 TEST_TIMEOUT_S, REPLAY_TIMEOUT_S = 30.0, 300.0
+REPLAY_LOOK_S = 2.0
+"""How often it is asked how far a replay is."""
 
 
 class ListedAlerts(TypedDict):
@@ -114,11 +119,26 @@ class AlertsClient:
         since_s: float = 2_592_000.0,
         rules: Iterable[AlertRule] = (),
         source: Literal["captured", "results"] = "captured",
+        on_progress: OnProgress | None = None,
     ) -> Replay:
-        """What the endpoint's rules, with `rules` on top, would have sent over the last `since_s`; changes nothing."""
+        """What the endpoint's rules, with `rules` on top, would have sent over the last `since_s`; changes nothing.
+
+        `on_progress` is called from another thread, with a sentence and the fraction that is done.
+        """
         body = orjson.dumps(msgspec.to_builtins(ReplayRequest(endpoint, since_s, [*rules], source)))
-        answer = self.api.raw("POST", f"{API}/alert-replays", body, timeout_s=REPLAY_TIMEOUT_S)
+
+        def look() -> None:
+            under_way = self.replay_under_way()
+            if on_progress is not None and under_way is not None and under_way.endpoint == endpoint:
+                on_progress(*_how_far(under_way))
+
+        with meanwhile(look if on_progress else None, REPLAY_LOOK_S):
+            answer = self.api.raw("POST", f"{API}/alert-replays", body, timeout_s=REPLAY_TIMEOUT_S)
         return decode(answer.data, Replay, self.api.transport.who)
+
+    def replay_under_way(self) -> ReplayProgress | None:
+        """How far the replay of captured rows is that the control plane works on; None where there is none."""
+        return self.api.get(f"{API}/alert-replays", ReplayUnderWay).replay
 
     def notifiers(self) -> builtins.list[NotifierView]:
         """Notifiers, by name."""
@@ -156,3 +176,9 @@ class AlertsClient:
     def resend(self, number: int) -> DeliveryView:
         """Send again what was given up. Raises `UnknownDelivery`, `Conflict`."""
         return self.api.send("POST", f"{API}/deliveries/{number}/resend", {}, DeliveryView)
+
+
+def _how_far(seen: ReplayProgress) -> tuple[str, float]:
+    done, of = (round((at - seen.since) / 3_600.0, 1) for at in (seen.at, seen.until))
+    told = f"; {seen.messages} would have been sent" if seen.messages else ""
+    return f"evaluated {done:g} of {of:g} hours{told}", (seen.at - seen.since) / (seen.until - seen.since)

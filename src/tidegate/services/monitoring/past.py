@@ -37,11 +37,16 @@ class PastEvaluations:
         """Seconds from one evaluation to the next."""
         return max(self.seen.settings.every_s, (self.until - self.since) / EVALUATIONS_MAX)
 
+    @property
+    def steps(self) -> int:
+        """How many evaluations that is."""
+        return math.ceil((self.until - self.since) / self.step_s * (1 - 1e-9))
+
     def looks(self) -> Iterator[tuple[float, list[MonitorResult]]]:
         """Each evaluation's time and results, oldest first. Raises what the capture store raises."""
         settings = replace(self.seen.settings, every_s=self.step_s)
         seen = replace(self.seen, created_at=self.since, settings=settings, blocks={}, earlier=Earlier())
-        steps = math.ceil((self.until - self.since) / self.step_s * (1 - 1e-9))
+        steps = self.steps
         for number in range(1, steps + 1):
             at = min(self.since + number * self.step_s, self.until) if number < steps else self.until
             seen_then = replace(seen, earlier=self._earlier(at))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
@@ -29,7 +29,43 @@ PAGE_ROWS = 2_000
 RESULTS_MAX, SENT_MAX = 500_000, 10_000
 DEADLINE_S = 240.0
 
-Looks = Sequence[tuple[float, Sequence[Observation]]]
+Looks = Iterable[tuple[float, list[Observation]]]
+
+
+@dataclass
+class Replaying:
+    """A replay, and how far it is: read by other threads while one runs it. `steps`: evaluations that it will need."""
+
+    request: wire.ReplayRequest
+    since: float
+    until: float
+    steps: int
+    at: float = 0.0
+    evaluations: int = 0
+    results: int = 0
+    sent: list[Sent] = field(default_factory=list)
+
+    def run(self, rules: Mapping[AlertType, Rule], looks: Looks) -> wire.Replay:
+        """Replay the rules over looks; where those end early, `until` of the answer is the last one's time."""
+        for one in itertools.islice(replay(rules, self._counted(looks)), SENT_MAX):
+            self.sent.append(one)
+        came_to = self.at if self.evaluations < self.steps else self.until
+        alerts = [_view(one) for one in self.sent]
+        return wire.Replay(
+            self.request.endpoint, self.request.source, self.since, came_to, self.evaluations, self.results, alerts
+        )
+
+    def progress(self) -> wire.ReplayProgress:
+        """How far it is by now."""
+        at = self.at if self.evaluations else self.since
+        return wire.ReplayProgress(
+            self.request.endpoint, self.since, self.until, at, self.evaluations, self.steps, len(self.sent)
+        )
+
+    def _counted(self, looks: Looks) -> Looks:
+        for at, found in looks:
+            yield at, found
+            self.at, self.evaluations, self.results = at, self.evaluations + 1, self.results + len(found)
 
 
 @dataclass(frozen=True)
@@ -39,6 +75,11 @@ class Replays:
     monitoring: Monitoring
     ticks: Clock = monotonic
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+    _under_way: list[Replaying] = field(default_factory=list)
+
+    def under_way(self) -> wire.ReplayProgress | None:
+        """How far the replay of captured rows is that runs in this process; None where none does."""
+        return next((each.progress() for each in list(self._under_way)), None)
 
     def run(self, request: wire.ReplayRequest) -> wire.Replay:
         """What would have been sent: of what was captured, or of what monitors found then (`source`).
@@ -59,12 +100,13 @@ class Replays:
             rules = with_changes(stored_rules(tx, request.endpoint), request.rules)
             looks = stored_looks(tx, endpoint.uid, since) if request.source == "results" else None
         if looks is not None:
-            return replayed(request, (since, now), rules, looks)
+            return Replaying(request, since, now, len(looks)).run(rules, looks)
         if not self._one_at_a_time.acquire(blocking=False):
             raise Conflict("another replay of captured rows is under way: try again when it has ended")
         try:
             return self._captured(request, (since, now), rules)
         finally:
+            self._under_way.clear()
             self._one_at_a_time.release()
 
     def _captured(
@@ -72,15 +114,19 @@ class Replays:
     ) -> wire.Replay:
         since, until = window
         if not self._has_rows(request.endpoint, since, until):
-            return replayed(request, window, rules, ())
+            return Replaying(request, since, until, 0).run(rules, ())
         seen = self.monitoring.see(request.endpoint, until)
         past = PastEvaluations(seen, self.monitoring.capture, self.monitoring.baselines, since, until)
-        deadline, looks = self.ticks() + DEADLINE_S, []
+        replaying = Replaying(request, since, until, past.steps)
+        self._under_way.append(replaying)
+        return replaying.run(rules, self._in_time(past))
+
+    def _in_time(self, past: PastEvaluations) -> Looks:
+        deadline = self.ticks() + DEADLINE_S
         for at, results in past.looks():
-            looks.append((at, observed(results)))
+            yield at, observed(results)
             if self.ticks() >= deadline:
-                return replayed(request, (since, at), rules, looks)
-        return replayed(request, window, rules, looks)
+                return
 
     def _has_rows(self, endpoint: str, since: float, until: float) -> bool:
         """Without any, nothing need be evaluated a thousand times. A day at a time, the newest first: most have one."""
@@ -93,19 +139,7 @@ class Replays:
         return False
 
 
-def replayed(
-    request: wire.ReplayRequest, window: tuple[float, float], rules: Mapping[AlertType, Rule], looks: Looks
-) -> wire.Replay:
-    """The replay of these looks as the API shows it."""
-    since, until = window
-    sent = list(itertools.islice(replay(rules, looks), SENT_MAX))
-    results = sum(len(found) for _, found in looks)
-    return wire.Replay(
-        request.endpoint, request.source, since, until, len(looks), results, [_view(one) for one in sent]
-    )
-
-
-def stored_looks(tx: Session, uid: str, since: float) -> Looks:
+def stored_looks(tx: Session, uid: str, since: float) -> list[tuple[float, list[Observation]]]:
     """What monitors found since then, by evaluation, oldest first; the newest results where there are too many."""
     by_time: dict[float, list[Observation]] = {}
     for at, found in itertools.islice(_stored(tx, uid, since), RESULTS_MAX):
