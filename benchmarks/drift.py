@@ -285,10 +285,14 @@ def peers(of: drift_peers.Interpreters, trials: int) -> None:
     data = drift_peers.made(15, months, trials, SHIFTS)
     alarms, versions = drift_peers.compared(data, of)
     rows = drift_peers.table_of(data, alarms, list(SHIFTS))
-    print(tables.table(["", "steady", "diurnal", *SHIFTS], rows))
+    print(tables.table(["", *(kind[:8] for kind in drift_peers.KINDS), *SHIFTS], rows))
     print(", ".join(versions) or "no other system was asked: name interpreters that have them")
-    print("Tuned: the most sensitive setting with at most one day of false alarms in 30, on other steady months;")
-    print(f"KSWIN: {drift_peers.KSWIN_MONTHS_MAX} of the months, {drift_peers.KSWIN_TRIALS_MAX} of the other streams")
+    print("River's with a parameter: the most sensitive value with at most one day of false alarms in 30 on other")
+    print("months, of the traffic in brackets; autocorr.: hours' means stroll by 0.1 sd, forgotten within some hours;")
+    print(
+        f"KSWIN is tuned on steady traffic alone, and asked about {drift_peers.KSWIN_MONTHS_MAX} months and "
+        f"{drift_peers.KSWIN_TRIALS_MAX} streams of each"
+    )
 
 
 SECTIONS: dict[str, Callable[[int], None]] = {

@@ -31,7 +31,9 @@ DAYS_ALLOWED = 1.0
 """Days with a false alarm of 30, that a tuned detector may have: what the budget promises of ours."""
 KSWIN_MONTHS_MAX, KSWIN_TRIALS_MAX = 2, 4
 """It tests at every value, which takes hundreds of times as long as the others."""
-MONTHS = ("steady", "diurnal", "tuning")
+KINDS = ("steady", "diurnal", "autocorrelated")
+TUNING = {kind: f"tuning on {kind}" for kind in KINDS}
+"""By kind of traffic, the set of months that detectors are tuned on."""
 Alarms = Mapping[str, Sequence[Sequence[int]]]
 """By set, of each stream: after how many of its rows there was an alarm."""
 
@@ -53,27 +55,29 @@ class Streams:
 
 
 def made(seed: int, months: int, trials: int, shifts: Mapping[str, float]) -> Streams:
-    """Months without drift of steady and of diurnal traffic, months to tune on, and weeks in which a column shifts."""
+    """Months without drift of each kind of traffic, months to tune on, and weeks in which a column shifts."""
     rng = np.random.default_rng(seed)
     mixing = rng.normal(size=(FACTORS, FEATURES))
     references, streams = {}, {}
-    for kind in ("steady", "diurnal"):
+    for kind in KINDS:
         drawn = [_traffic(rng, mixing, kind, REFERENCE_DAYS + MONTH_DAYS) for _ in range(months)]
         references[kind] = drawn[0][: REFERENCE_DAYS * DAY_ROWS]
         streams[kind] = np.stack([each[REFERENCE_DAYS * DAY_ROWS :] for each in drawn])
-    streams["tuning"] = np.stack([_traffic(rng, mixing, "steady", MONTH_DAYS) for _ in range(months)])
+        streams[TUNING[kind]] = np.stack([_traffic(rng, mixing, kind, MONTH_DAYS) for _ in range(months)])
     for name, shift in shifts.items():
         rows = np.stack([_traffic(rng, mixing, "steady", LEAD_DAYS + SHIFT_DAYS) for _ in range(trials)])
         rows[:, LEAD_DAYS * DAY_ROWS :, 0] += shift
         streams[name] = rows
-    return Streams(references, streams, {name: "diurnal" if name == "diurnal" else "steady" for name in streams})
+    kinds = {name: kind for kind in KINDS for name in (kind, TUNING[kind])}
+    return Streams(references, streams, {name: kinds.get(name, "steady") for name in streams})
 
 
 def _traffic(rng: np.random.Generator, mixing: Floats, kind: str, days: int) -> Floats:
     """Correlated standard normal columns, as many rows each hour; hours' means by the kind of traffic."""
     rows = days * DAY_ROWS
     shared = rng.normal(size=(rows, FACTORS)) @ (mixing / np.linalg.norm(mixing, axis=0))
-    of_hours = np.random.default_rng(7)  # the same rhythm in reference and streams
+    # A rhythm is the same in reference and streams; what strolls does so anew.
+    of_hours = rng if kind == "autocorrelated" else np.random.default_rng(7)
     means = np.stack([TRAFFIC[kind](of_hours, days * DAY_H) for _ in range(FEATURES)], axis=1)
     found: Floats = (shared + rng.normal(size=(rows, FEATURES))) / np.sqrt(2) + np.repeat(means, HOUR_ROWS, axis=0)
     return found
@@ -88,6 +92,7 @@ def ours(data: Streams) -> dict[str, list[list[int]]]:
     return {
         name: [_alarms(baselines[data.reference_of[name]], stream) for stream in streams]
         for name, streams in data.streams.items()
+        if name not in TUNING.values()
     }
 
 
@@ -153,22 +158,39 @@ RIVER = (
 
 
 def river(python: str, path: str, sets: Sequence[str]) -> tuple[str, dict[str, Alarms]]:
-    """River's version, and alarms of each detector at its default and tuned on months of their own."""
+    """River's version, and alarms of each detector at its default and tuned on months of each kind of traffic."""
     found: dict[str, Alarms] = {}
     version = ""
     for one in RIVER:
-        few = {name: KSWIN_MONTHS_MAX if name in MONTHS else KSWIN_TRIALS_MAX for name in (*sets, "tuning")}
+        months = (*KINDS, *TUNING.values())
+        few = {name: KSWIN_MONTHS_MAX if name in months else KSWIN_TRIALS_MAX for name in (*sets, *months)}
         job: dict[str, Any] = {"data": path, "streams_max": few if one.is_slow else {}}
         chosen: dict[str, tuple[str, Mapping[str, Any]]] = {f"River {one.kind}, default": (one.kind, one.fixed)}
-        for value in one.values:
-            tried = (one.kind, {**one.fixed, one.parameter: value})
-            answer = asked("river_streams.py", python, {**job, "sets": ["tuning"], "detectors": {"tried": tried}})
-            if false_days(answer["alarms"]["tried"]["tuning"]) <= DAYS_ALLOWED:
-                chosen[f"River {one.kind}, tuned: {one.parameter} {value:g}"] = tried
-                break
+        quiet_on: dict[float, list[str]] = {}
+        for kind in KINDS[:1] if one.is_slow else KINDS:
+            value = _tuned(one, kind, python, job)
+            if value is None:
+                print(
+                    f"{one.kind}: no {one.parameter} of {one.values[0]:g} to {one.values[-1]:g} is so quiet on {kind}"
+                )
+            else:
+                quiet_on.setdefault(value, []).append(kind[:4])
+        for value, kinds in quiet_on.items():
+            label = f"River {one.kind}, {one.parameter} {value:g} ({', '.join(kinds)})"
+            chosen[label] = (one.kind, {**one.fixed, one.parameter: value})
         answer = asked("river_streams.py", python, {**job, "sets": list(sets), "detectors": chosen})
         version, found = answer["version"], {**found, **answer["alarms"]}
     return f"river {version}", found
+
+
+def _tuned(one: Detector, kind: str, python: str, job: Mapping[str, Any]) -> float | None:
+    """The most sensitive value that is quiet enough on that traffic's months to tune on; None: not one of them."""
+    for value in one.values:
+        tried = (one.kind, {**one.fixed, one.parameter: value})
+        asking = {**job, "sets": [TUNING[kind]], "detectors": {"tried": tried}}
+        if false_days(asked("river_streams.py", python, asking)["alarms"]["tried"][TUNING[kind]]) <= DAYS_ALLOWED:
+            return value
+    return None
 
 
 def blocks(name: str, python: str, job: Mapping[str, Any]) -> tuple[str, dict[str, Alarms]]:
@@ -212,7 +234,7 @@ class Interpreters:
 
 def compared(data: Streams, of: Interpreters) -> tuple[dict[str, Alarms], list[str]]:
     """Everybody's alarms, and which versions were asked."""
-    sets = {name: data.reference_of[name] for name in data.streams if name != "tuning"}
+    sets = {name: data.reference_of[name] for name in data.streams if name not in TUNING.values()}
     with tempfile.TemporaryDirectory() as folder:
         path = data.saved(folder)
         shifted = {name: LEAD_DAYS * DAY_ROWS for name in sets if name not in data.references}
