@@ -26,6 +26,12 @@ ASKED = Endpoint("churn", "u", "deploying", "", {"1": 100.0}, [OLD, STARTING], {
 DONE = replace(ASKED, status="ready", traffic={"2": 100.0}, variants=[OLD, NEW])
 
 
+def test_a_pool_s_replicas_are_not_counted_to_whoever_waits() -> None:
+    pool = replace(STARTING, replicas=ReplicaCount(1, 0, "cloudrun"))
+    assert waiting.describe(replace(ASKED, variants=[OLD, pool])) == ("version 2 starting", 0.0)
+    assert waiting.describe(ASKED) == ("version 2 starting, 0 of 1 ready", 0.0)
+
+
 def looks(*seen: Endpoint | Exception) -> Callable[[], Endpoint]:
     """Reports them one by one, the last for ever."""
     queue: list[Endpoint | Exception] = list(seen)

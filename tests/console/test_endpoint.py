@@ -154,7 +154,7 @@ def test_an_endpoint_that_sleeps_has_a_form_that_can_be_sent_as_it_is(
     path = deployed("sleeper")
     container.endpoints.scale("sleeper", rest.ScaleRequest(min=0, max=3, target="rps=5", idle_s=300), ME)
     page = browser.get(path).text
-    assert "tidegate scale sleeper --min 0 --max 3 --target rps=5 --idle 300s</code>" in page
+    assert "tidegate scale sleeper --min 0 --max 3 --target rps=5 --idle 5m</code>" in page
     assert "none after <b>300 s</b> without a request" in page
     field = re.search(r'<input[^>]* name="min"[^>]*>', page)
     assert field
@@ -164,6 +164,11 @@ def test_an_endpoint_that_sleeps_has_a_form_that_can_be_sent_as_it_is(
     view = container.endpoints.get("sleeper").scaling
     assert view is not None
     assert (view.min, view.max, view.idle_s) == (0, 4, 300)
+    assert sent(browser, path, "scale", by="load", idle="10m").status_code == 303
+    view = container.endpoints.get("sleeper").scaling
+    assert view is not None
+    assert (view.min, view.idle_s) == (0, 600)
+    assert sent(browser, path, "scale", by="load", min="1").status_code == 303, "it sleeps no more"
 
 
 def test_whoever_comes_second_is_told(browser: httpx.Client, container: Container, deployed: Deployed) -> None:

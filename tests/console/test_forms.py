@@ -64,14 +64,14 @@ def test_a_wide_row_is_written_as_json() -> None:
     assert form.row()["c199"] == 199
 
 
-@pytest.mark.parametrize("memory_mb", ["1e305", "1e999", "nan", "much"])
-def test_memory_that_is_no_number_is_refused(memory_mb: str) -> None:
+@pytest.mark.parametrize("memory_mib", ["1e305", "1e999", "nan", "much"])
+def test_memory_that_is_no_number_is_refused(memory_mib: str) -> None:
     with pytest.raises(InvalidArgument, match="memory"):
-        deploying.filled({"memory_mb": memory_mb}).asked()
+        deploying.filled({"memory_mib": memory_mib}).asked()
 
 
-def test_memory_is_in_megabytes() -> None:
-    assert deploying.filled({"memory_mb": "512.5"}).asked()["memory_bytes"] == 512_500_000
+def test_memory_is_in_what_the_command_counts_in() -> None:
+    assert deploying.filled({"memory_mib": "512.5"}).asked()["memory_bytes"] == 537_395_200
 
 
 @pytest.mark.parametrize(

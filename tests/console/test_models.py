@@ -11,6 +11,9 @@ from sqlalchemy import select
 from console.test_endpoint import MARKUP, OTHER, buttons_of, form
 from support.console import route_all_to
 from support.control import ME, SIGNATURE, add_version
+from tidegate.core.engines.placement import PlacementRequest
+from tidegate.services.reading.lookup import endpoint_or_raise
+from tidegate.store.fleet import set_placement
 from tidegate.store.tables import VersionRow
 from tidegate.wire import rest
 from tidegate.wiring import Container
@@ -79,6 +82,42 @@ def test_replicas_may_follow_the_load_from_the_start(browser: httpx.Client, cont
     assert "tidegate scale led --min 2 --max 100000 --target rps=50" in refused.text
 
 
+def test_an_endpoint_may_sleep_and_its_engine_may_count(browser: httpx.Client, container: Container) -> None:
+    add_version(container, "drowsy", "1")
+    path = "/models/drowsy/versions/1"
+    filled = form(browser.get(path), f"{path}/deploy") | {"least": "0", "most": "3", "idle": "5m", "amount": "4"}
+    assert browser.post(f"{path}/deploy", data=filled).status_code == 303
+    scaling = container.endpoints.get("drowsy").scaling
+    assert scaling is not None
+    assert (scaling.min, scaling.max, scaling.idle_s, scaling.autoscaler) == (0, 3, 300.0, "tidegate")
+    by_engine = browser.post(f"{path}/deploy", data=filled | {"autoscaler": "engine", "etag": ""})
+    assert by_engine.status_code == 422
+    assert "replicas on local are counted by autoscaler tidegate" in by_engine.text
+    line = "tidegate scale drowsy --min 0 --max 3 --target concurrency=4 --idle 5m --autoscaler engine"
+    assert line in by_engine.text
+
+
+def test_what_is_kept_free_is_shown_as_a_command_and_beside_what_is_kept_now(
+    browser: httpx.Client, container: Container
+) -> None:
+    add_version(container, "kept", "1")
+    container.endpoints.deploy("kept", rest.DeployRequest("kept", "1"), ME)
+    with container.store.transaction() as tx:
+        set_placement(endpoint_or_raise(tx, "kept"), PlacementRequest("kubernetes", 2.0, 1 << 30, 0.5, 256 << 20))
+    path = "/models/kept/versions/1"
+    shown = browser.get(path)
+    assert "a pod starts where a node has that much left" in shown.text
+    amounts = {"cpus": "2", "memory_mib": "1024", "cpu_request": "0.25", "memory_request_mib": "512", "replicas": "x"}
+    page = browser.post(f"{path}/deploy", data=form(shown, f"{path}/deploy") | amounts).text
+    line = "tidegate deploy kept:1 --replicas x --cpus 2 --memory 1024m --cpu-request 0.25 --memory-request 512m"
+    assert line in page
+    assert '<th scope="row">CPUs kept free</th><td>0.5</td><td>0.25</td>' in page
+    assert '<th scope="row">Memory kept free</th><td>256 MiB</td><td>512 MiB</td>' in page
+    assert '<th scope="row">Memory</th>' not in page, "it stays as it is"
+    told = browser.get("/endpoints/kept").text
+    assert "pods on Kubernetes, each with at most 2 CPU, 1024 MiB and 0.5 CPU, 256 MiB kept free" in told
+
+
 def test_what_differs_from_what_runs_is_told_before(browser: httpx.Client, container: Container) -> None:
     add_version(container, "differs", "1")
     add_version(container, "differs", "2", label="v2.0", signature=OTHER)
@@ -145,7 +184,12 @@ def test_another_endpoint_may_be_named_than_the_one_that_was_compared_with(
         ({"least": "3", "most": "2"}, "at least 3 replicas and at most 2"),
         ({"replicas": "2", "most": "4"}, "not both"),
         ({"most": "4", "amount": "nan"}, "is no number (target)"),
-        ({"memory_mb": "lots"}, "is no number (memory)"),
+        ({"memory_mib": "lots"}, "is no number (memory)"),
+        ({"cpu_request": "some"}, "is no number (CPUs kept free)"),
+        ({"memory_request_mib": "-"}, "is no number (memory kept free)"),
+        ({"backend": "docker", "cpu_request": "1"}, "add backend &#39;kubernetes&#39;"),
+        ({"backend": "kubernetes", "cpus": "1", "cpu_request": "2"}, "no replica may use what is kept free for it"),
+        ({"least": "0", "most": "2", "idle": "soon"}, "is no span of time"),
         ({"endpoint": "Not A Name"}, "Not A Name"),
         ({"endpoint": MARKUP}, "endpoint"),
         ({"backend": "moon"}, "moon"),

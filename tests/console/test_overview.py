@@ -11,8 +11,11 @@ import pytest
 from support.control import ME, add_version
 from tidegate.clock import monotonic
 from tidegate.console.pages.overview import ITEMS
+from tidegate.core.engines.placement import PlacementRequest
 from tidegate.services.gateways.load import Load
 from tidegate.services.gateways.load_series import LoadOverview
+from tidegate.services.reading.lookup import endpoint_or_raise
+from tidegate.store.fleet import set_placement
 from tidegate.wire import rest
 from tidegate.wire.load import LoadReport, VersionLoad
 from tidegate.wiring import Container
@@ -41,6 +44,25 @@ def test_where_more_needs_attention_than_is_shown_it_says_so(browser: httpx.Clie
     section = page[page.index('id="live_attention"') :].partition("</section>")[0]
     assert section.count("<li>") == ITEMS
     assert f"These are the first {ITEMS}" in section
+
+
+def test_how_many_instances_run_is_unknown_where_their_engine_alone_counts_them(
+    browser: httpx.Client, container: Container
+) -> None:
+    add_version(container, "pooled", "1")
+    container.endpoints.deploy("pooled", rest.DeployRequest("pooled", "1"), ME)
+    with container.store.transaction() as tx:
+        set_placement(endpoint_or_raise(tx, "pooled"), PlacementRequest("cloudrun"))
+    view = container.endpoints.get("pooled")
+    assert view.variants[0].replicas == rest.ReplicaCount(1, 0, "cloudrun")
+    assert container.scales.get("pooled").versions[0].managed_by == "cloudrun"
+    page = browser.get("/?rows=200").text
+    row = page[page.index('id="row-pooled"') :].partition("</tr>")[0]
+    assert 'unknown <span class="sub">Google Cloud Run counts</span>' in row
+    of_it = browser.get("/endpoints/pooled").text
+    assert "0 of 1" not in of_it
+    assert of_it.count("Google Cloud Run counts") == 1
+    assert "instances on Google Cloud Run" in of_it
 
 
 def test_what_is_not_known_is_not_nothing(browser: httpx.Client, container: Container) -> None:

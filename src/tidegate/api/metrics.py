@@ -66,8 +66,10 @@ class _Once:
 
     def _variants(self) -> Iterator[Metric]:
         by_version = ["endpoint", "version"]
-        ready = GaugeMetricFamily("tidegate_replicas_ready", "Replicas that answer.", labels=by_version)
-        desired = GaugeMetricFamily("tidegate_replicas_desired", "Replicas wanted.", labels=by_version)
+        ready = GaugeMetricFamily(
+            "tidegate_replicas_ready", "Replicas that answer; of a pool 1 or 0.", labels=by_version
+        )
+        desired = GaugeMetricFamily("tidegate_replicas_desired", "Replicas wanted; of a pool 1.", labels=by_version)
         restarts = GaugeMetricFamily(
             "tidegate_replica_restarts", "Replicas started in place of others.", None, by_version
         )

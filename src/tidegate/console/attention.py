@@ -44,7 +44,7 @@ def _platform(status: Status) -> Iterator[Item]:
     if (database := status.database) is not None and database.status == "unavailable":
         yield Item("bad", "away", "database", f"{database.reason}; {away}")
     if (engine := status.engine) is not None and engine.status == "unavailable":
-        what = "container engine" if engine.backend == "docker" else engine.backend
+        what = "container engine" if engine.backend == "docker" else words.engine(engine.backend)
         yield Item("bad", "away", what, f"{engine.reason}; {away}")
     if (queue := status.queue) is not None and queue.status == "unavailable":
         yield Item("bad", "away", "broker", f"{queue.reason}; jobs wait until it is back")

@@ -10,19 +10,17 @@ from typing import Any
 from tidegate.client.resources.options import ScaleOptions
 from tidegate.console import words
 from tidegate.console.deciding.rolling import EVERY, STEPS, CanaryForm
+from tidegate.console.scaling import COUNTED_BY as COUNTERS
+from tidegate.console.watching.spans import span_s
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Endpoint, Version
 
-ENGINES = (
-    ("", "as it is, else as the platform"),
-    ("local", "processes on this machine"),
-    ("docker", "containers on this machine"),
-    ("kubernetes", "pods on Kubernetes"),
-    ("ecs", "tasks on AWS ECS"),
-    ("cloudrun", "instances on Google Cloud Run"),
-)
+ENGINES = (("", "as it is, else as the platform"), *words.PLACES.items())
 METRICS = (("concurrency", "requests in progress"), ("rps", "requests a second"), ("cpu", "% of its CPU"))
-MB = 1_000_000
+COUNTED_BY = (("", "as it is, else the platform"), *COUNTERS.items())
+"""Who may count the replicas, in words."""
+MIB = 1 << 20
+"""What `512m` is counted in, on the command line and by engines."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,15 @@ class DeployForm:
     replicas: str = ""
     backend: str = ""
     cpus: str = ""
-    memory_mb: str = ""
+    memory_mib: str = ""
+    cpu_request: str = ""
+    memory_request_mib: str = ""
     least: str = ""
     most: str = ""
     metric: str = ""
     amount: str = ""
+    idle: str = ""
+    autoscaler: str = ""
     canary: str = ""
     steps: str = STEPS
     every: str = EVERY
@@ -45,7 +47,13 @@ class DeployForm:
     @property
     def follows(self) -> bool:
         """Whether bounds were filled in, rather than a number of replicas."""
-        return any(text.strip() for text in (self.least, self.most, self.amount))
+        return any(text.strip() for text in (self.least, self.most, self.amount, self.idle, self.autoscaler))
+
+    @property
+    def placed(self) -> bool:
+        """Whether an engine or amounts for it were filled in."""
+        amounts = (self.cpus, self.memory_mib, self.cpu_request, self.memory_request_mib)
+        return any(text.strip() for text in (self.backend, *amounts))
 
     def bounds(self) -> ScaleOptions | None:
         """As the client's `scale` takes them; None: the number of replicas is nobody's but the person's."""
@@ -58,7 +66,9 @@ class DeployForm:
             raise InvalidArgument(f"at least {least} replicas and at most {most}: no number is both", field="min")
         amount = _number(self.amount, "target")
         target = None if amount is None else f"{self.metric or METRICS[0][0]}={amount:g}"
-        return {"min": least, "max": most, "target": target, "wait": False}
+        idle_s = span_s(self.idle, "asleep after") if self.idle.strip() else None
+        by = self.autoscaler or None
+        return {"min": least, "max": most, "target": target, "idle_s": idle_s, "autoscaler": by, "wait": False}
 
     def as_canary(self) -> CanaryForm | None:
         """As a canary, where that was ticked: with what the endpoint has, for as long as it goes. None: at once.
@@ -67,8 +77,7 @@ class DeployForm:
         """
         if self.canary != "yes":
             return None
-        others = (self.replicas, self.backend, self.cpus, self.memory_mb, self.least, self.most, self.amount)
-        if any(text.strip() for text in others):
+        if self.follows or self.placed or self.replicas.strip():
             raise InvalidArgument(
                 "a canary runs as the endpoint does: leave replicas, engine and limits empty, or do not tick it",
                 field="canary",
@@ -77,13 +86,14 @@ class DeployForm:
 
     def asked(self) -> dict[str, Any]:
         """As the client's `deploy` takes it. Raises `InvalidArgument` for what is no number."""
-        memory_bytes = _number(self.memory_mb, "memory", MB)
         return {
             "endpoint": self.endpoint.strip() or None,
             "replicas": _whole(self.replicas, "replicas"),
             "backend": self.backend or None,
             "cpus": _number(self.cpus, "CPUs"),
-            "memory_bytes": None if memory_bytes is None else round(memory_bytes),
+            "memory_bytes": _mib(self.memory_mib, "memory"),
+            "cpu_request": _number(self.cpu_request, "CPUs kept free"),
+            "memory_request_bytes": _mib(self.memory_request_mib, "memory kept free"),
         }
 
 
@@ -104,16 +114,34 @@ def differences(
     if live is not None and live.signature != version.signature:
         found.append(("Signature", "as clients use it", "another: if they would notice, you are asked first"))
     limits = (
-        ("Replicas", form.replicas, str(max((one.replicas.desired for one in there.variants), default=1))),
-        ("Engine", form.backend, there.backend),
-        ("CPUs", form.cpus, "no limit" if there.cpus is None else f"{there.cpus:g}"),
-        ("Memory", form.memory_mb and f"{form.memory_mb} MB", _memory(there)),
+        ("Replicas", form.replicas, _replicas(there)),
+        ("Engine", words.PLACES.get(form.backend, form.backend), words.PLACES.get(there.backend, there.backend)),
+        ("CPUs", form.cpus, _amount(there.cpus, "no limit")),
+        ("Memory", _in_mib(form.memory_mib), _in_mib(_amount(there.memory_bytes, "", MIB)) or "no limit"),
+        ("CPUs kept free", form.cpu_request, _amount(there.cpu_request, "as the engine has it")),
+        (
+            "Memory kept free",
+            _in_mib(form.memory_request_mib),
+            _in_mib(_amount(there.memory_request_bytes, "", MIB)) or "as the engine has it",
+        ),
     )
     return found + [(name, now, asked) for name, asked, now in limits if asked and asked != now]
 
 
-def _memory(there: Endpoint) -> str:
-    return "no limit" if there.memory_bytes is None else f"{there.memory_bytes / MB:g} MB"
+def _replicas(there: Endpoint) -> str:
+    """Of each version; unknown where its engine alone counts them."""
+    counts = [one.replicas for one in there.variants]
+    if any(count.managed_by for count in counts):
+        return "unknown"
+    return str(max((count.desired for count in counts), default=1))
+
+
+def _amount(value: float | None, none: str, unit: int = 1) -> str:
+    return none if value is None else f"{value / unit:g}"
+
+
+def _in_mib(text: str) -> str:
+    return text and f"{text} MiB"
 
 
 def _shown(version: Version | None) -> dict[str, str]:
@@ -135,7 +163,8 @@ def request_lines(model: str, version: str, form: DeployForm) -> list[str]:
     lines = [_deploy_line(model, version, form)]
     if form.follows:
         target = f"{form.metric or METRICS[0][0]}={form.amount}" if form.amount else ""
-        options = (("--min", form.least), ("--max", form.most), ("--target", target))
+        bounds = (("--min", form.least), ("--max", form.most), ("--target", target))
+        options = (*bounds, ("--idle", form.idle), ("--autoscaler", form.autoscaler))
         parts = [part for option, value in options if value for part in (option, value)]
         lines.append(" ".join(words.shell_word(part) for part in ("tidegate", "scale", form.endpoint or model, *parts)))
     return lines
@@ -145,8 +174,10 @@ def _deploy_line(model: str, version: str, form: DeployForm) -> str:
     parts = ["tidegate", "deploy", f"{model}:{version}"]
     if form.endpoint and form.endpoint != model:
         parts += ["--endpoint", form.endpoint]
-    memory = f"{form.memory_mb}m" if form.memory_mb else ""
-    options = (("--replicas", form.replicas), ("--backend", form.backend), ("--cpus", form.cpus), ("--memory", memory))
+    memory, kept = (text and f"{text}m" for text in (form.memory_mib, form.memory_request_mib))
+    where = (("--replicas", form.replicas), ("--backend", form.backend))
+    limits = (("--cpus", form.cpus), ("--memory", memory))
+    options = (*where, *limits, ("--cpu-request", form.cpu_request), ("--memory-request", kept))
     parts += [part for option, value in options if value for part in (option, value)]
     return " ".join(words.shell_word(part) for part in parts)
 
@@ -157,6 +188,12 @@ def _whole(text: str, what: str) -> int | None:
     if not text.strip().isdecimal() or len(text) > 9:
         raise InvalidArgument(f"{text[:40]!r} is no number of {what}", field=what)
     return int(text)
+
+
+def _mib(text: str, what: str) -> int | None:
+    """In bytes."""
+    value = _number(text, what, MIB)
+    return None if value is None else round(value)
 
 
 def _number(text: str, what: str, unit: float = 1.0) -> float | None:

@@ -44,6 +44,8 @@ def _environment() -> Environment:
         shell=words.shell_word,
         etag=tag_of,
         sentence=words.sentence,
+        engine=words.engine,
+        placed=words.placed,
         predicted=words.predicted,
     )
     env.globals.update(static=static, share=words.share, unknown=words.UNKNOWN, NAV=NAV, TABS=TABS, release=__version__)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tidegate.client.resources.options import ScaleOptions
+from tidegate.console.watching.spans import span_s, written
 from tidegate.errors import InvalidArgument
 from tidegate.wire.scaling import Scale, ScaleDecision, ScalingView
 
@@ -32,6 +33,8 @@ def filled(scale: Scale | None, replicas: int, form: Mapping[str, str]) -> dict[
         "max": str(view.max) if view else "",
         "metric": view.metric if view else "concurrency",
         "target": f"{view.target:g}" if view else "",
+        "idle": "",
+        "idle_now": written(view.idle_s) if view and view.idle_s is not None else "",
         "autoscaler": view.autoscaler if view else "tidegate",
     }
     return {name: form.get(name, value) for name, value in shown.items()}
@@ -50,6 +53,8 @@ def bounds(form: Mapping[str, str]) -> ScaleOptions:
             asked[name] = _whole(form[name], words)
     if form.get("target", "").strip():
         asked["target"] = f"{form.get('metric', '')}={form['target'].strip()}"
+    if form.get("idle", "").strip():
+        asked["idle_s"] = span_s(form["idle"], "asleep after")
     if not asked:
         raise InvalidArgument("nothing is filled in: say how many replicas at least and at most", field="min")
     if form.get("autoscaler"):
@@ -61,7 +66,7 @@ def command(endpoint: str, values: Mapping[str, str], view: ScalingView | None) 
     """The form as a command."""
     if view is None:
         return f"tidegate scale {endpoint} --replicas {values['replicas']}"
-    idle = "" if view.idle_s is None else f" --idle {view.idle_s:g}s"
+    idle = "" if view.idle_s is None else f" --idle {written(view.idle_s)}"
     by = "" if view.autoscaler == "tidegate" else f" --autoscaler {view.autoscaler}"
     bounds = f"--min {view.min} --max {view.max} --target {view.metric}={view.target:g}"
     return f"tidegate scale {endpoint} {bounds}{idle}{by}"

@@ -11,10 +11,22 @@ from typing import Any
 from markupsafe import Markup
 
 from tidegate.clock import now, rfc3339
+from tidegate.wire.rest import Endpoint
 
 UNKNOWN = "\N{EN DASH}"
 """Never 0: what is not known is not nothing."""
 PREDICTED_CHARS_MAX = 2000
+PLACES = {
+    "local": "processes on this machine",
+    "docker": "containers on this machine",
+    "kubernetes": "pods on Kubernetes",
+    "ecs": "tasks on AWS ECS",
+    "cloudrun": "instances on Google Cloud Run",
+}
+"""Where replicas run, by engine."""
+ENGINES = {"docker": "Docker", "kubernetes": "Kubernetes", "ecs": "AWS ECS", "cloudrun": "Google Cloud Run"}
+"""What engines are called by those who make them."""
+MIB = 1 << 20
 _TONES = {
     "ready": "ok",
     "succeeded": "ok",
@@ -105,6 +117,26 @@ def size(size_bytes: int) -> str:
             return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
+
+
+def engine(backend: str) -> str:
+    """As those who make it call it."""
+    return ENGINES.get(backend, backend)
+
+
+def placed(endpoint: Endpoint) -> str:
+    """`pods on Kubernetes, each with at most 2 CPU, 512 MiB`: where replicas run, and the amounts that were given."""
+    most = _amounts(endpoint.cpus, endpoint.memory_bytes)
+    kept = _amounts(endpoint.cpu_request, endpoint.memory_request_bytes)
+    told = (most and f"at most {most}", kept and f"{kept} kept free")
+    each = " and ".join(part for part in told if part)
+    return PLACES.get(endpoint.backend, endpoint.backend) + (f", each with {each}" if each else "")
+
+
+def _amounts(cpus: float | None, memory_bytes: int | None) -> str:
+    """`2 CPU, 512 MiB`; empty where neither is known."""
+    parts = (f"{cpus:g} CPU" if cpus else "", f"{memory_bytes / MIB:g} MiB" if memory_bytes else "")
+    return ", ".join(part for part in parts if part)
 
 
 def split(traffic: Mapping[str, float]) -> str:

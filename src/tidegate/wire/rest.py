@@ -71,10 +71,15 @@ class Model:
 
 @dataclass(frozen=True)
 class ReplicaCount:
-    """Replicas wanted and replicas that answer."""
+    """Replicas wanted and replicas that answer.
+
+    `managed_by` is the engine that alone knows how many instances run (`cloudrun`): then the numbers are of the pool
+    that they are behind, which is one, ready or not. None: they are of replicas.
+    """
 
     desired: int
     ready: int
+    managed_by: str | None = None
 
 
 @dataclass(frozen=True)

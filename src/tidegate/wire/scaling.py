@@ -73,7 +73,8 @@ class ScaleDecision:
     """How many replicas of a version there shall be and are, by which rule, and why, in words.
 
     `next_at` is when that may change although the load does not; None where it only does with the load. `samples` is
-    None where nobody asked for the load: the number is fixed, or no decision was made yet.
+    None where nobody asked for the load: the number is fixed, or no decision was made yet. `managed_by` is as in
+    `ReplicaCount`: how many instances run is known to that engine alone.
     """
 
     version: str
@@ -84,6 +85,7 @@ class ScaleDecision:
     samples: ScaleSamples | None = None
     next_at: float | None = None
     at: float | None = None
+    managed_by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -63,3 +63,14 @@ def test_an_automation_s_entries_have_no_revision_to_go_back_to_and_pages_name_t
     assert [line.split()[0] for line in lines[1:3]] == ["auto", "3"]
     assert lines[-1] == "older ones: tidegate history churn --before 8"
     assert "--before" not in _page("churn", ENTRIES, 3)
+
+
+def test_how_many_instances_run_is_unknown_where_their_engine_alone_counts_them() -> None:
+    pools = [replace(one, replicas=ReplicaCount(1, 1, "cloudrun")) for one in ARMS]
+    pooled = replace(RUNNING, backend="cloudrun", variants=pools)
+    listed = _endpoint_table([pooled])
+    assert " unknown " in listed
+    assert "1/1" not in listed
+    told = _endpoint(pooled, ENTRIES)
+    assert "on cloudrun, which alone knows how many instances run" in told
+    assert "1/1" not in told

@@ -46,3 +46,9 @@ def test_where_its_engine_counts_nothing_is_said_of_spans_that_it_does_not_look_
     told = explained(Scale("churn", 2, view, []))
     assert "2 to 20 replicas of each version by cpu=70, which its engine counts" in " ".join(told.split())
     assert "looks at the load" not in told
+
+
+def test_how_many_there_are_is_unknown_where_their_engine_alone_counts_them() -> None:
+    pool = ScaleDecision("1", 1, 1, "engine", "the engine decides", managed_by="cloudrun")
+    told = explained(Scale("churn", 1, VIEW, [pool]))
+    assert "1 unknown unknown engine - - -" in " ".join(told.split())

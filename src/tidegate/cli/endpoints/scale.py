@@ -130,7 +130,8 @@ def _row(one: ScaleDecision) -> list[str]:
     load = "-" if samples is None else "unknown" if samples.stable is None else f"{samples.stable:.3g}"
     needs = "-" if samples is None or samples.need is None else str(samples.need)
     cold = "-" if samples is None or samples.cold_start_s is None else f"{samples.cold_start_s:.1f} s"
-    return [one.version, str(one.desired), str(one.ready), one.rule, load, needs, cold]
+    counts = ["unknown"] * 2 if one.managed_by else [str(one.desired), str(one.ready)]
+    return [one.version, *counts, one.rule, load, needs, cold]
 
 
 def _why(one: ScaleDecision) -> list[str]:

@@ -62,6 +62,8 @@ def _endpoint_table(found: list[Endpoint]) -> str:
 
 def _replicas(endpoint: Endpoint) -> str:
     counts = [variant.replicas for variant in by_version(endpoint)]
+    if any(count.managed_by for count in counts):
+        return "unknown"  # to all but its engine
     return f"{sum(count.ready for count in counts)}/{sum(count.desired for count in counts)}"
 
 
@@ -233,7 +235,7 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry], scale: Scale | None 
             weight(variant.weight),
             weight(variant.target_weight),
             variant.status,
-            f"{variant.replicas.ready}/{variant.replicas.desired}",
+            "unknown" if variant.replicas.managed_by else f"{variant.replicas.ready}/{variant.replicas.desired}",
             str(variant.restarts),
             variant.reason or "-",
         ]
@@ -290,7 +292,9 @@ def _place(found: Endpoint) -> str:
         f"{found.memory_request_bytes >> 20} MiB kept free" if found.memory_request_bytes else "",
     ]
     told = ", ".join(limit for limit in limits if limit)
-    return f", on {found.backend}" + (f" with {told} each" if told else "")
+    managed = any(variant.replicas.managed_by for variant in found.variants)
+    counts = ", which alone knows how many instances run" if managed else ""
+    return f", on {found.backend}" + (f" with {told} each" if told else "") + counts
 
 
 def _followed(follow: FollowView | None) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from tidegate.console import words
 from tidegate.console.asking import Ask, Moved, PageRoute, Shown
 from tidegate.console.changing import changed
-from tidegate.console.deploying import ENGINES, METRICS, DeployForm, differences, filled, request_lines
+from tidegate.console.deploying import COUNTED_BY, ENGINES, METRICS, DeployForm, differences, filled, request_lines
 from tidegate.errors import InvalidArgument, TidegateError
 from tidegate.wire.rest import Endpoint, Model, Version
 
@@ -83,6 +83,7 @@ def version_page(ask: Ask, problem: TidegateError | None = None, form: DeployFor
         "changes": differences(version, live, there, form),
         "engines": ENGINES,
         "metrics": METRICS,
+        "counted_by": COUNTED_BY,
         "lines": request_lines(model, version.version, form),
         "problem": problem,
         "done": ask.query.get("done"),

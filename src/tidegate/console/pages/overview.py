@@ -46,6 +46,7 @@ def _overview(ask: Ask) -> Shown | Moved:
 def row(endpoint: Endpoint) -> dict[str, Any]:
     """One endpoint in the table."""
     counts = {variant.version: variant.replicas for variant in endpoint.variants}.values()
+    managed_by = next((count.managed_by for count in counts if count.managed_by), None)
     return {
         "name": endpoint.name,
         "model": endpoint.model,
@@ -53,6 +54,7 @@ def row(endpoint: Endpoint) -> dict[str, Any]:
         "reason": endpoint.reason,
         "traffic": endpoint.traffic,
         "bar": bar(endpoint.traffic),
+        "managed_by": managed_by,
         "ready": sum(count.ready for count in counts),
         "desired": sum(count.desired for count in counts),
         **figures(endpoint.load),

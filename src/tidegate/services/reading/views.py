@@ -229,9 +229,17 @@ def _variants(row: EndpointRow, now: Effective, parts: EndpointParts, placement:
     target = {_place(one): one.weight for one in shares_of(now.traffic, now.split)}
     shown = routed | target
     others = known.keys() - {version for _, version in shown}
+    managed_by = placement.backend if placement.backend in POOLED else None
     views = [
         replace(
-            _of_version(row, version, known.get(version), _wanted(row, now, version, replicas, placement), replicas),
+            _of_version(
+                row,
+                version,
+                known.get(version),
+                _wanted(row, now, version, replicas, placement),
+                replicas,
+                managed_by,
+            ),
             name=name,
             weight=routed.get((name, version), 0.0),
             target_weight=target.get((name, version), 0.0),
@@ -261,7 +269,12 @@ def _place(share: Share) -> tuple[str, str]:
 
 
 def _of_version(
-    row: EndpointRow, number: str, variant: VariantRow | None, wanted: int, replicas: Sequence[ReplicaRow]
+    row: EndpointRow,
+    number: str,
+    variant: VariantRow | None,
+    wanted: int,
+    replicas: Sequence[ReplicaRow],
+    managed_by: str | None,
 ) -> rest.VariantView:
     """What all variants of a version share."""
     ready = sum(replica.version == number and replica.state == "ready" for replica in replicas)
@@ -271,7 +284,7 @@ def _of_version(
         weight=0.0,
         status=cast(rest.VariantStatus, variant.status) if variant else "starting",
         reason=variant.reason if variant else "",
-        replicas=rest.ReplicaCount(desired=wanted if runs else 0, ready=ready),
+        replicas=rest.ReplicaCount(wanted if runs else 0, ready, managed_by),
         restarts=variant.restarts if variant else 0,
         given_up=variant is not None and variant.quarantined_generation is not None,
     )
