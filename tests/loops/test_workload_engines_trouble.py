@@ -52,6 +52,41 @@ def test_what_an_engine_scaled_serves_on_while_it_does_not_answer(bench: Bench) 
     assert bench.routed() == before
 
 
+def test_an_engine_that_never_answered_is_said_of_what_was_never_made_since_when(bench: Bench) -> None:
+    bench.engine.unavailable = "nothing answers at https://10.0.0.1:6443"
+    bench.deploy()
+    bench.steps(6, each_s=5.0)
+    since = "kubernetes has not answered since 1970-01-01 00:16:45Z (nothing answers at https://10.0.0.1:6443)"
+    assert bench.status() == ("deploying", f"version 1: {since}")
+    bench.engine.unavailable = ""
+    bench.steps()
+    assert bench.status() == ("ready", "")
+
+
+def test_an_engine_that_is_away_is_said_of_what_serves_on(bench: Bench) -> None:
+    bench.deploy()
+    bench.steps()
+    bench.engine.unavailable = "nothing answers at https://10.0.0.1:6443"
+    bench.steps(1)
+    (variant,) = bench.container.endpoints.get("churn").variants
+    assert (variant.status, variant.replicas.ready) == ("ready", 1)
+    assert variant.reason.startswith("kubernetes has not answered since 1970-01-01 00:16:41Z (nothing answers")
+    bench.engine.unavailable = ""
+    bench.steps(1)
+    (variant,) = bench.container.endpoints.get("churn").variants
+    assert (variant.status, variant.reason) == ("ready", "")
+
+
+def test_an_engine_that_hangs_from_the_first_is_said_to_have_said_nothing(bench: Bench) -> None:
+    hangs = bench.engine.hangs = threading.Event()
+    bench.deploy()
+    bench.steps(2, each_s=5.0)
+    try:
+        assert bench.status() == ("deploying", "version 1: kubernetes has not answered since 1970-01-01 00:16:45Z")
+    finally:
+        hangs.set()
+
+
 def test_a_deletion_that_is_refused_keeps_the_loop_from_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.deploy("1")
     bench.steps()

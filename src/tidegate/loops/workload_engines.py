@@ -18,7 +18,14 @@ from tidegate.core.engines.capabilities import POOLED
 from tidegate.core.ports import Handle, ReplicaObservation
 from tidegate.core.reconcile.failures import error_line
 from tidegate.core.reconcile.fleet import Fleet, Replica
-from tidegate.core.reconcile.workloads import WorkloadCount, counted, observed, waiting_for, workload_counts
+from tidegate.core.reconcile.workloads import (
+    WorkloadCount,
+    counted,
+    observed,
+    unknown_since,
+    waiting_for,
+    workload_counts,
+)
 from tidegate.core.workloads import Instance, WorkloadKey, Workloads, WorkloadSpec, WorkloadState
 from tidegate.errors import (
     NotLeader,
@@ -101,6 +108,7 @@ class WorkloadEngines:
     _calls: dict[str, EngineCalls] = field(default_factory=dict)
     _changed: set[str] = field(default_factory=set)  # engines that took something since they were looked at
     _complaints: dict[str, str] = field(default_factory=dict)  # why an engine is not known, as it was said last
+    _silent_since: dict[str, float] = field(default_factory=dict)  # engines that did not say what is on them
     _undeleted: dict[WorkloadKey, tuple[float, str]] = field(default_factory=dict)  # again at; why not the last time
     _returned: dict[str, LoadedFleet] = field(default_factory=dict)
 
@@ -159,17 +167,20 @@ class WorkloadEngines:
         try:
             found = self._call(name, "observe", self.engines[name].observe)
         except StillAsking:
+            self._silent_since.setdefault(name, self.clock())
             patient = self.ticks() - self._looked_at.get(name, -math.inf) < every_s + PATIENCE_S
             return self._states.get(name) if patient else None
         except (NotLeader, StoreUnavailable):
             raise
         except Exception as error:  # whatever it is: endpoints on other engines go on
+            self._silent_since.setdefault(name, self.clock())
             self._complain(name, error)
             self._looked_at[name] = self.ticks()
             return None
         self._looked_at[name] = self.ticks()
         self._changed.discard(name)
         self._complaints.pop(name, None)
+        self._silent_since.pop(name, None)
         if first:  # what ended before this term began was counted in the one before
             self._remember_dead(found)
         return found
@@ -199,8 +210,9 @@ class WorkloadEngines:
             fleet = observed(fleet, name, mine, self.clock())
             if name == endpoint.placement.backend:
                 refused = {key: asked.refused for key, asked in self._asked.items() if asked.refused}
-                waits = {} if mine is None else waiting_for(endpoint, mine, refused)
-                endpoint = replace(counted(endpoint, mine, fleet.replicas), engine_waits=waits)
+                away = unknown_since(name, self._silent_since.get(name), self._complaints.get(name, ""))
+                waits = dict.fromkeys(endpoint.active, away) if mine is None else waiting_for(endpoint, mine, refused)
+                endpoint = replace(counted(endpoint, mine, fleet.replicas), engine_says=waits)
             for state in mine or ():
                 handles |= {instance.id: instance.handle for instance in state.instances}
         found = replace(one, fleet=replace(fleet, endpoint=endpoint), handles=handles)

@@ -24,6 +24,8 @@ Object = dict[str, Any]
 
 FAULTY_AGAIN_S = 60.0
 """After so long it is looked whether what somebody else held is let go of."""
+SECRET_AGAIN_S = 45.0
+"""After so long it is looked whether somebody changed or deleted a Secret, which no watch shows."""
 
 
 class Belongings:
@@ -38,6 +40,7 @@ class Belongings:
         self._shown = {kind: Informer(api, kind, selector) for kind in (SERVICE, POD_DISRUPTION_BUDGET, AUTOSCALER)}
         self._made: dict[str, tuple[str, Object | None, Object | None]] = {}
         self._faults: dict[str, tuple[str, float]] = {}  # what, and when it is looked at again
+        self._secrets: dict[str, tuple[str, float]] = {}  # the same of the Secret alone
 
     def check(self, work: Workload) -> None:
         """Raises `InvalidArgument` for what cannot be made."""
@@ -51,8 +54,11 @@ class Belongings:
     def make(self, work: Workload, uid: str, *, again: bool) -> None:
         """Make what belongs to the Deployment with this uid; `again`: also where all that can be seen is there.
 
-        A Secret cannot be seen: no right to look at others' is asked for.
+        A Secret cannot be watched, as no right to look at others' is asked for: it is applied again now and then.
         """
+        is_new = self._made.get(work.name, ("",))[0] != uid
+        if again or is_new or self._secrets.get(work.name, ("", 0.0))[1] <= self._clock():
+            self._make_secret(work, uid)
         own = Belonging(work, uid)
         budget, autoscaler = own.budget(), own.autoscaler()
         wanted = uid, budget, autoscaler
@@ -61,7 +67,6 @@ class Belongings:
         if self._made.get(work.name) == wanted and there and not again and not self._is_due(work.name):
             return
         faults = [
-            self._apply(own.secret(self._key_of(work.name))),
             self._apply(own.service()),
             self._make_or_delete(POD_DISRUPTION_BUDGET, work, budget),
             self._make_or_delete(AUTOSCALER, work, autoscaler),
@@ -72,14 +77,22 @@ class Belongings:
     def fault(self, name: str) -> str:
         """What others made of what belongs to a Deployment, or why it does no good, in words; empty for nothing."""
         scalers = [one for one in self._shown[AUTOSCALER].items() if one["metadata"]["name"] == name]
-        return "; ".join(filter(None, (self._faults.get(name, ("", 0.0))[0], *map(scaling_problem, scalers))))
+        faults = (kept.get(name, ("", 0.0))[0] for kept in (self._secrets, self._faults))
+        return "; ".join(filter(None, (*faults, *map(scaling_problem, scalers))))
 
     def delete(self, name: str, platform: str) -> None:
         """Delete what belongs to a Deployment that is gone, or going."""
         self._made.pop(name, None)
         self._faults.pop(name, None)
+        self._secrets.pop(name, None)
         for kind in (AUTOSCALER, POD_DISRUPTION_BUDGET, SERVICE, SECRET):
             self._delete(kind, name, platform)
+
+    def _make_secret(self, work: Workload, uid: str) -> None:
+        fault = self._apply(Belonging(work, uid).secret(self._key_of(work.name)))
+        if fault:
+            fault += "; pods that started since then refuse the gateways, so delete those too"
+        self._secrets[work.name] = fault, self._clock() + SECRET_AGAIN_S
 
     def _is_due(self, name: str) -> bool:
         fault, again_at = self._faults.get(name, ("", 0.0))

@@ -121,7 +121,7 @@ class EndpointFacts:
 
     may_sleep: bool = False  # without requests it has no replicas, and the next request waits for one
     engine_scaling: EngineScaling | None = None  # while the engine counts the replicas itself
-    engine_waits: dict[str, str] = field(default_factory=dict)  # version -> why its engine makes no replica of it yet
+    engine_says: dict[str, str] = field(default_factory=dict)  # version -> what its engine says of it, or is waited for
 
     def wanted(self, version: str) -> int:
         """Replicas that a version with traffic, or the shadow, shall have; a pool of them counts as one. One that has

@@ -281,8 +281,8 @@ def _named(
             # Those that run where they no longer should serve on, but are not what was asked for.
             counted = [replica for replica in mine if not wanted or replica.placement == endpoint.placement]
             waits_for = next((replica.waits for replica in counted if replica.waits), "")
-            waits_for = waits_for or endpoint.engine_waits.get(version, "")
-            named[version] = variant_status(variant, wanted, counted, waits_for, asleep=endpoint.sleeps(version))
+            asleep, says = endpoint.sleeps(version), endpoint.engine_says.get(version, "")
+            named[version] = variant_status(variant, wanted, counted, waits_for, asleep=asleep, says=says)
     return named
 
 

@@ -10,11 +10,18 @@ ASLEEP = "asleep until a request comes"
 
 
 def variant_status(
-    variant: VariantFacts, wanted: int, replicas: list[Replica], waits_for: str = "", *, asleep: bool = False
+    variant: VariantFacts,
+    wanted: int,
+    replicas: list[Replica],
+    waits_for: str = "",
+    *,
+    asleep: bool = False,
+    says: str = "",
 ) -> VariantFacts:
     """Status and reason of one variant; `wanted` is 0 for a version without traffic, and for one that is `asleep`.
 
-    `waits_for` is what a replica waits for before it can start at all.
+    `waits_for` is what a replica waits for before it can start at all; `says` what its engine says of the version, or
+    that it says nothing: it is told where all replicas are ready, too.
 
     wanted | ready replicas | record of failures              | status
     -------|----------------|---------------------------------|---------------------------------------------
@@ -30,7 +37,7 @@ def variant_status(
     """
     ready = sum(replica.state == "ready" for replica in replicas)
     count = f"{ready} of {wanted} replicas ready"
-    trouble = _trouble(variant)
+    trouble, waits_for = _trouble(variant), waits_for or says
     status: VariantStatus
     if asleep:
         failed = variant.quarantined_generation is not None
@@ -39,7 +46,7 @@ def variant_status(
         status = "idle" if any(replica.live for replica in replicas) else "stopping"
         reason = "has no traffic; kept for a while for a rollback" if status == "idle" else _stopping(replicas)
     elif ready >= wanted:
-        status, reason = "ready", ""
+        status, reason = "ready", says
     elif ready > 0:
         why = f"{count}: {waits_for or trouble}" if waits_for or trouble else count
         status, reason = "degraded" if trouble else "starting", why

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from tidegate.core.engines.capabilities import PLACING_THEMSELVES, POOLED
 from tidegate.core.ports import ReplicaObservation
@@ -156,6 +157,17 @@ def waiting_for(
     problems = {state.key: state.problem for state in states if state.problem} | dict(refused)
     keys = {version: key_of(endpoint, version) for version in endpoint.active}
     return {version: problems[key] for version, key in keys.items() if key in problems}
+
+
+def unknown_since(backend: str, silent_since: float | None, why: str) -> str:
+    """That an engine does not say what runs on it, in words, since when (seconds since the epoch), and why.
+
+    >>> unknown_since("kubernetes", 0.0, "nothing answers at https://10.0.0.1:6443")
+    'kubernetes has not answered since 1970-01-01 00:00:00Z (nothing answers at https://10.0.0.1:6443)'
+    """
+    at = None if silent_since is None else datetime.fromtimestamp(silent_since, UTC)
+    since = "yet" if at is None else f"since {at:%Y-%m-%d %H:%M:%S}Z"
+    return f"{backend} has not answered {since}" + (f" ({why})" if why else "")
 
 
 def _each(fleet: Fleet, backend: str, change: Callable[[Replica], Replica]) -> Fleet:
