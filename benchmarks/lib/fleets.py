@@ -14,7 +14,7 @@ from tidegate.core.reconcile.fleet import ReconcileLimits
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
 from tidegate.loops.replica_engine import ReplicaEngine
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 from tidegate.store.tables import EndpointRow, HistoryRow, ModelRow, ReplicaRow, VariantRow, VersionRow
 from tidegate.wiring import Container
 

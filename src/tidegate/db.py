@@ -18,8 +18,8 @@ from tidegate.clock import now
 from tidegate.control.checks import DataDirLock, prepare_data_dir
 from tidegate.errors import InvalidArgument, StoreUnavailable, TidegateError
 from tidegate.settings import Settings
-from tidegate.store.backup import Copied, backup, count_rows, restore
-from tidegate.store.engine import Store, open_store, store_url
+from tidegate.store.database.backup import Copied, backup, count_rows, restore
+from tidegate.store.database.engine import Store, open_store, store_url
 
 Result = tuple[dict[str, Any], str]
 """For programs, and for people."""

@@ -27,7 +27,7 @@ from tidegate.services.models.catalog import Models
 from tidegate.services.models.files_home import files_of_platform
 from tidegate.services.monitoring.baselines import Baselines
 from tidegate.settings import Settings
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 from tidegate.system.child_env import engine_env, installer_env
 from tidegate.system.run_dir import run_dir
 

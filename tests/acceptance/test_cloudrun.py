@@ -15,8 +15,8 @@ from support.engine_walk import Walk
 from support.images import PLAIN_MODEL
 from support.platform import Platform
 from support.wait import until
-from tidegate.store.engine import open_store, store_url
-from tidegate.store.image_tables import PushedImageRow
+from tidegate.store.database.engine import open_store, store_url
+from tidegate.store.tables.images import PushedImageRow
 from tidegate.version import __version__
 from tidegate.wire.manifest import read_manifest
 

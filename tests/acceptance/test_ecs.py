@@ -15,8 +15,8 @@ from support.images import plain_model
 from support.platform import Platform
 from support.wait import until
 from tidegate import clock
-from tidegate.store import pushed_images
-from tidegate.store.engine import open_store, store_url
+from tidegate.store.database.engine import open_store, store_url
+from tidegate.store.models import pushed_images
 from tidegate.version import __version__
 from tidegate.wire import rest
 from tidegate.wire.manifest import read_manifest

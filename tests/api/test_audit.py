@@ -13,10 +13,10 @@ from tidegate.api.permissions import Needed
 from tidegate.core.access import Permission
 from tidegate.core.alerting.model import Alert
 from tidegate.errors import StoreUnavailable
-from tidegate.store import alert_outbox as outbox
-from tidegate.store import alerts as rows
-from tidegate.store.alert_tables import SilenceRow
+from tidegate.store.alerting import alerts as rows
+from tidegate.store.alerting import outbox
 from tidegate.store.tables import JobRow, UploadRow
+from tidegate.store.tables.alerts import SilenceRow
 from tidegate.wiring import Container
 
 NAMES = {

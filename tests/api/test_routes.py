@@ -10,9 +10,9 @@ from support.control import add_version
 from support.wait import until
 from tidegate.api.routes import jobs as job_routes
 from tidegate.core.endpoints.effective import AutomatedWeights, Share, Split
-from tidegate.store import automation
-from tidegate.store.fleet import save_snapshot
-from tidegate.store.history import Entry
+from tidegate.store.endpoints import automation
+from tidegate.store.endpoints.history import Entry
+from tidegate.store.fleet.fleet import save_snapshot
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.load import LoadReport
 from tidegate.wire.snapshot import Snapshot, encode_snapshot

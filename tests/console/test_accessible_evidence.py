@@ -23,9 +23,9 @@ from support.services.chromium import Chromium
 from tidegate.clock import now
 from tidegate.sequential.analysis import Analysis
 from tidegate.services.experiments.evidence import ExperimentEvidence
-from tidegate.store import canaries
-from tidegate.store import experiments as rows
-from tidegate.store.endpoints import get_endpoint
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.experiments import canaries
+from tidegate.store.experiments import experiments as rows
 from tidegate.wire.canary import CanaryRequest
 from tidegate.wire.experiments import ExperimentRequest, GuardrailView
 from tidegate.wire.journal import BatchRecord, FeedbackEvent, FeedbackRecord

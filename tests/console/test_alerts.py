@@ -12,7 +12,7 @@ import pytest
 from support.control import ME, add_version
 from support.monitoring import check_result
 from tidegate.clock import now
-from tidegate.store.endpoints import get_endpoint
+from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.monitoring import add_results
 from tidegate.wire import rest
 from tidegate.wire.alerts import AlertView

@@ -40,7 +40,7 @@ def test_a_file_that_was_sent_is_taken_in_by_a_job(browser: httpx.Client, contai
     job = container.jobs.get(answer.headers["location"].removeprefix("/jobs/"))
     assert (job.kind, job.subject, job.state) == ("register", "handed-in", "queued")
     with container.store.reading() as tx:
-        from tidegate.store.jobs import get_job
+        from tidegate.store.jobs.jobs import get_job
 
         row = get_job(tx, job.id)
         assert row is not None
@@ -65,7 +65,7 @@ def test_without_the_grant_it_is_not_given(browser: httpx.Client, container: Con
     form = {"upload": upload(browser), "filename": "m.joblib", "name": "ungranted", "accelerate": ""}
     job = browser.post("/deploy", data=form).headers["location"].removeprefix("/jobs/")
     with container.store.reading() as tx:
-        from tidegate.store.jobs import get_job
+        from tidegate.store.jobs.jobs import get_job
 
         row = get_job(tx, job)
         assert row is not None
@@ -120,7 +120,7 @@ def test_without_scripts_the_form_brings_its_files_along(browser: httpx.Client, 
     assert answer.status_code == 303, answer.text
     job = container.jobs.get(answer.headers["location"].removeprefix("/jobs/"))
     with container.store.reading() as tx:
-        from tidegate.store.jobs import get_job
+        from tidegate.store.jobs.jobs import get_job
 
         row = get_job(tx, job.id)
         assert row is not None

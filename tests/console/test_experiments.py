@@ -16,8 +16,8 @@ from support.decisions import look
 from tidegate.clock import now
 from tidegate.sequential.analysis import Analysis
 from tidegate.services.experiments.evidence import ExperimentEvidence
-from tidegate.store import experiments as rows
-from tidegate.store.endpoints import get_endpoint
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.experiments import experiments as rows
 from tidegate.store.tables import VariantRow
 from tidegate.wire.experiments import ExperimentRequest
 from tidegate.wiring import Container

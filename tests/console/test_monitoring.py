@@ -13,7 +13,7 @@ from support.control import ME, add_version
 from support.monitoring import HOUR_S, NOON, check_result, drift_results, performance_results
 from tidegate.clock import now
 from tidegate.console.watching.results import CARDS
-from tidegate.store.endpoints import get_endpoint
+from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.monitoring import add_results, monitor_to_write
 from tidegate.wire import rest
 from tidegate.wire.monitoring import MonitorResult

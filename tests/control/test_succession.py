@@ -20,8 +20,8 @@ from tidegate.control.state import ControlState, write_state
 from tidegate.control.succession import succeed
 from tidegate.errors import TidegateError
 from tidegate.settings import Settings
-from tidegate.store.engine import open_store, store_url
-from tidegate.store.migrate import known_revisions
+from tidegate.store.database.engine import open_store, store_url
+from tidegate.store.database.migrate import known_revisions
 
 HOLDS = """
 import fcntl, os, sys

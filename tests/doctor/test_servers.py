@@ -19,7 +19,7 @@ from tidegate.doctor import servers, watchers
 from tidegate.doctor.findings import Check, DoctorFacts, FindingState, Verdict
 from tidegate.errors import EngineUnavailable, MissingExtra, PartUnavailable, StoreUnavailable
 from tidegate.settings import Settings
-from tidegate.store.engine import open_store
+from tidegate.store.database.engine import open_store
 
 MLFLOW_ROOT = "/api/2.0/mlflow/experiments/get"
 ADMIN = "Basic " + base64.b64encode(b"admin:right").decode()

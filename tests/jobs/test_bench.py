@@ -19,8 +19,8 @@ from tidegate.jobs.report import ATTEMPTS_MAX, JobReport
 from tidegate.jobs.spec import JobSpec
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner
-from tidegate.store import jobs as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.jobs import jobs as rows
 from tidegate.store.tables import JobRow, ModelRow
 from tidegate.wiring import Container
 

@@ -15,7 +15,7 @@ from tidegate.client import Client
 from tidegate.core.access import Principal
 from tidegate.errors import Conflict, JobCancelled, UnknownJob
 from tidegate.jobs.report import JobReport
-from tidegate.store import jobs as rows
+from tidegate.store.jobs import jobs as rows
 from tidegate.store.tables import AuditRow, JobRow
 from tidegate.wire.rest import Job
 from tidegate.wiring import Container

@@ -12,7 +12,7 @@ from support.wait import until
 from tidegate.errors import NotAModel
 from tidegate.jobs.pool import JobPool
 from tidegate.jobs.report import ATTEMPTS_MAX, Claim, JobLost, JobOutcome, JobReport
-from tidegate.store import jobs as rows
+from tidegate.store.jobs import jobs as rows
 from tidegate.store.leases import database_time
 from tidegate.store.tables import JobRow, LeaseRow
 from tidegate.wire.rest import Job
@@ -196,7 +196,7 @@ def test_a_worker_without_work_takes_no_lock(own: Container) -> None:
 def test_a_database_that_is_away_for_a_while_loses_no_job(
     own: Container, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tidegate.store.engine.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("tidegate.store.database.engine.BUSY_TIMEOUT_S", 0.05)
     hasty = container_at(own.settings.data_dir)
     pool = _pool(hasty, Doing(lambda report: {}))
     pool.take_over()

@@ -16,7 +16,7 @@ from tidegate.jobs.bench import Bench
 from tidegate.jobs.pool import JobPool
 from tidegate.jobs.report import LEASE_S, JobReport
 from tidegate.jobs.spec import IDLE_S, JobSpec, Schedule
-from tidegate.store import jobs as rows
+from tidegate.store.jobs import jobs as rows
 from tidegate.store.tables import JobRow, LeaseRow
 from tidegate.wiring import Container
 

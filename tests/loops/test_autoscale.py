@@ -15,8 +15,8 @@ from tidegate.core.ports import Handle
 from tidegate.loops import autoscale
 from tidegate.loops.autoscale import LOOK_S, AutoscaleDependencies, Autoscaler
 from tidegate.services.gateways.load import Load
-from tidegate.store import automation
-from tidegate.store.endpoints import replicas_of
+from tidegate.store.endpoints import automation
+from tidegate.store.endpoints.endpoints import replicas_of
 from tidegate.store.tables import EndpointRow, ReplicaRow
 from tidegate.wire.load import DURATION_BUCKETS_S, LoadReport, VersionLoad
 from tidegate.wire.rest import DeployRequest, ScaleRequest, TrafficRequest, VariantView

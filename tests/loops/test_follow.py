@@ -23,10 +23,10 @@ from tidegate.errors import (
 from tidegate.loops.follow import FollowDependencies, RegistryWatch
 from tidegate.services.endpoints import automated
 from tidegate.services.endpoints.kept_aliases import KeptAliases
-from tidegate.store import automation
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.history import Entry
-from tidegate.store.jobs import get_job
+from tidegate.store.endpoints import automation
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.endpoints.history import Entry
+from tidegate.store.jobs.jobs import get_job
 from tidegate.wire.rest import DeployRequest, Endpoint, Follow, Gate, RollbackRequest, TrafficRequest, TrustRequest
 from tidegate.wire.signature import Signature, TensorSpec
 from tidegate.wiring import Container

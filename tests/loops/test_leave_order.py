@@ -27,7 +27,7 @@ from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
 from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.loops.runner import Loop, Runner
 from tidegate.services.gateways.snapshots import Snapshots
-from tidegate.store.endpoints import replicas_of
+from tidegate.store.endpoints.endpoints import replicas_of
 from tidegate.system.run_dir import make_run_dir
 from tidegate.wire.rest import DeployRequest, ScaleRequest
 from tidegate.wiring import Container

@@ -25,10 +25,10 @@ from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import CALM_S, CHANGING_S, WAKING_LOOKS_S, WAKING_S, ReconcileDependencies, Reconciler
 from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.services.models.intake import Intake
-from tidegate.store import automation
-from tidegate.store.endpoints import add_note, failed_replicas_of, get_endpoint, replicas_of
-from tidegate.store.fleet import load_snapshot
-from tidegate.store.history import Entry
+from tidegate.store.endpoints import automation
+from tidegate.store.endpoints.endpoints import add_note, failed_replicas_of, get_endpoint, replicas_of
+from tidegate.store.endpoints.history import Entry
+from tidegate.store.fleet.fleet import load_snapshot
 from tidegate.store.tables import EndpointRow, LeaseRow, ReplicaRow, VariantRow
 from tidegate.wire.rest import DeployRequest, RollbackRequest, ScaleRequest, TrafficRequest
 from tidegate.wire.snapshot import Snapshot, decode_snapshot

@@ -15,9 +15,9 @@ from tidegate.core.reconcile.fleet import Fleet, Plan, ReconcileLimits, World
 from tidegate.core.reconcile.plan import plan
 from tidegate.loops import reconcile
 from tidegate.loops.reconcile import CALM_S, CHANGING_S
-from tidegate.store import automation
-from tidegate.store.fleet import load_snapshot, save_snapshot
-from tidegate.store.history import Entry
+from tidegate.store.endpoints import automation
+from tidegate.store.endpoints.history import Entry
+from tidegate.store.fleet.fleet import load_snapshot, save_snapshot
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.rest import ScaleRequest, TrafficRequest
 from tidegate.wire.snapshot import Snapshot, decode_snapshot

@@ -12,7 +12,7 @@ from tidegate.core.ports import Handle, ReplicaObservation, ReplicaSpec
 from tidegate.core.reconcile.fleet import GatewayFacts, ReconcileLimits
 from tidegate.loops.standby import Standby
 from tidegate.services.gateways.snapshots import Broadcast, Snapshots
-from tidegate.store import fleet as rows
+from tidegate.store.fleet import fleet as rows
 from tidegate.wire.snapshot import Snapshot, encode_snapshot
 
 

@@ -19,9 +19,9 @@ from tidegate.core.engines.placement import PROCESSES, Placement
 from tidegate.core.reconcile.failures import ERROR_PREFIX
 from tidegate.core.workloads import EngineScaling, WorkloadKey, WorkloadSpec
 from tidegate.errors import NotLeader, UnknownEndpoint
-from tidegate.store import automation
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.history import Entry
+from tidegate.store.endpoints import automation
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.endpoints.history import Entry
 from tidegate.wire.rest import RollbackRequest, ScaleRequest, TrafficRequest
 
 

@@ -18,8 +18,8 @@ from tidegate.services.jobs.queue import forget_old
 from tidegate.services.models.intake import Intake
 from tidegate.services.reading.pages import PAGE_ROWS_MAX
 from tidegate.store import audit as rows
-from tidegate.store import jobs as job_rows
-from tidegate.store.endpoints import get_endpoint
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.jobs import jobs as job_rows
 from tidegate.store.tables import AuditRow, UploadRow
 from tidegate.wire.audit import AuditEntry
 from tidegate.wire.rest import (

@@ -13,7 +13,7 @@ from support.control import NewDatabase
 from tidegate.errors import NotLeader
 from tidegate.services.leadership import Leadership
 from tidegate.store import leases
-from tidegate.store.engine import Store, open_store, store_url
+from tidegate.store.database.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate
 from tidegate.store.tables import LeaseRow, ModelRow, ReplicaRow
 

@@ -16,8 +16,8 @@ from tidegate.services.canaries.guarding import GuardLooks
 from tidegate.services.canaries.looking import CanaryLooks
 from tidegate.services.canaries.use_cases import Canaries
 from tidegate.services.endpoints.guards import Guarding
-from tidegate.store.automation import effective_of
-from tidegate.store.endpoints import get_endpoint
+from tidegate.store.endpoints.automation import effective_of
+from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.wire.canary import CanaryRequest, CanaryView
 from tidegate.wire.parts import AnsweredView
 from tidegate.wiring import Container

@@ -14,7 +14,7 @@ from support.control import ME, add_version
 from support.wait import free_ports, until
 from tidegate.control.bounded_http import Waiting
 from tidegate.control.site import Site
-from tidegate.store.endpoints import get_endpoint
+from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.wire import rest
 from tidegate.wiring import Container
 

@@ -13,7 +13,7 @@ from tidegate.jobs.report import LEASE_S, JobReport
 from tidegate.jobs.spec import JobSpec
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Runner
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 from tidegate.wiring import Container, pool_loops
 
 

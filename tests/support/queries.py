@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 
 
 @contextmanager

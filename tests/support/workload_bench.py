@@ -16,7 +16,7 @@ from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
 from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.loops.workload_engines import EnginesUsed, WorkloadEngines
-from tidegate.store.fleet import load_snapshot
+from tidegate.store.fleet.fleet import load_snapshot
 from tidegate.wire.rest import DeployRequest
 from tidegate.wire.snapshot import decode_snapshot
 from tidegate.wiring import Container

@@ -22,7 +22,7 @@ BUCKET_OF_EXPERIMENT = "0"
 
 def database(facts: DoctorFacts) -> Verdict:
     """Whether it answers, and has this release's schema."""
-    from tidegate.store.engine import open_store, store_url
+    from tidegate.store.database.engine import open_store, store_url
 
     url = facts.settings.database_url
     store = open_store(store_url(facts.settings.data_dir, url))

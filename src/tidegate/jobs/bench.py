@@ -20,8 +20,8 @@ from tidegate.jobs.report import Claim, JobLost, JobOutcome, JobReport, carry_ou
 from tidegate.jobs.scratch import sweep_scratch
 from tidegate.jobs.spec import JobSpec
 from tidegate.services.jobs.uploads import Uploads
-from tidegate.store import jobs as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.jobs import jobs as rows
 from tidegate.store.leases import database_time
 from tidegate.store.tables import JobRow
 

@@ -34,7 +34,7 @@ from tidegate.jobs.report import JobLost, JobReport
 from tidegate.jobs.scratch import fresh_scratch, remove_scratch
 from tidegate.services.images.builds import contents_of
 from tidegate.services.models.catalog import Models
-from tidegate.store import models, pushed_images
+from tidegate.store.models import models, pushed_images
 from tidegate.version import __version__
 from tidegate.wire import rest
 from tidegate.wire.decoding import convert

@@ -10,8 +10,8 @@ import threading
 
 from tidegate.core.backoff import Backoff
 from tidegate.jobs.bench import Bench, Stopping
-from tidegate.store import jobs as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.jobs import jobs as rows
 
 POLL_S = 1.0
 TROUBLE = Backoff(first_s=1.0, longest_s=5.0)

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from tidegate.core.access import Principal
 from tidegate.errors import Internal, JobAbandoned, JobCancelled, NotLeader, StoreUnavailable, TidegateError
-from tidegate.store import jobs as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.jobs import jobs as rows
 from tidegate.store.leases import database_time
 from tidegate.store.tables import JobRow
 from tidegate.system.exhaustion import exhausted

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from tidegate.core.access import part_of_platform
 from tidegate.jobs.report import JobFunction
-from tidegate.store import jobs as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.jobs import jobs as rows
 from tidegate.store.leases import database_time
 from tidegate.store.tables import JobRow
 

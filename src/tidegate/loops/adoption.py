@@ -13,9 +13,9 @@ from tidegate.clock import Clock, monotonic, now
 from tidegate.core.engines.placement import PROCESSES
 from tidegate.core.ports import Backend, Handle
 from tidegate.errors import EngineUnavailable
-from tidegate.store import fleet as rows
-from tidegate.store.engine import Store
-from tidegate.store.fleets import Fleets
+from tidegate.store.database.engine import Store
+from tidegate.store.fleet import fleet as rows
+from tidegate.store.fleet.fleets import Fleets
 
 log = logging.getLogger(__name__)
 

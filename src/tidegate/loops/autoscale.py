@@ -22,10 +22,10 @@ from tidegate.errors import NotLeader
 from tidegate.loops.cpu import CpuOf, CpuSamples, Key
 from tidegate.services.endpoints.scaling import Decisions
 from tidegate.services.gateways.load import Load
-from tidegate.store.automation import set_replicas
-from tidegate.store.autoscaled import Autoscaled, RunningVersion, autoscaled
-from tidegate.store.engine import Store
-from tidegate.store.history import Entry
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints.automation import set_replicas
+from tidegate.store.endpoints.history import Entry
+from tidegate.store.fleet.autoscaled import Autoscaled, RunningVersion, autoscaled
 from tidegate.wire.scaling import ScaleDecision, ScaleSamples
 
 log = logging.getLogger(__name__)

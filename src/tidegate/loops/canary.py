@@ -13,8 +13,8 @@ from tidegate.clock import Clock, monotonic
 from tidegate.errors import NotLeader, StoreUnavailable
 from tidegate.services.canaries.guarding import GuardLooks
 from tidegate.services.canaries.looking import CanaryLooks
-from tidegate.store import canaries as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.experiments import canaries as rows
 
 log = logging.getLogger(__name__)
 

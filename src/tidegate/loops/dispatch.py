@@ -14,8 +14,8 @@ from dataclasses import asdict
 from tidegate.core.backoff import Backoff
 from tidegate.core.ports import JobQueue, QueueState
 from tidegate.errors import PartUnavailable
-from tidegate.store import jobs as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.jobs import jobs as rows
 from tidegate.store.leases import database_time
 from tidegate.wire import parts
 

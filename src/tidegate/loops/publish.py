@@ -9,10 +9,10 @@ import msgspec
 
 from tidegate.clock import Clock
 from tidegate.core.routing.snapshot import route
-from tidegate.store import fleet as rows
-from tidegate.store.engine import Store
-from tidegate.store.fleet import LoadedFleet
-from tidegate.store.fleets import Facts
+from tidegate.store.database.engine import Store
+from tidegate.store.fleet import fleet as rows
+from tidegate.store.fleet.fleet import LoadedFleet
+from tidegate.store.fleet.fleets import Facts
 from tidegate.wire.snapshot import RoutedEndpoint, Snapshot, decode_snapshot, encode_snapshot
 
 

@@ -25,10 +25,10 @@ from tidegate.loops.publish import KeyHashes, Published, SnapshotPlace, publish,
 from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.loops.runner import TROUBLE
 from tidegate.loops.workload_engines import WorkloadEngines
-from tidegate.store import fleet as rows
-from tidegate.store.engine import Store
-from tidegate.store.fleet import LoadedFleet
-from tidegate.store.fleets import Fleets
+from tidegate.store.database.engine import Store
+from tidegate.store.fleet import fleet as rows
+from tidegate.store.fleet.fleet import LoadedFleet
+from tidegate.store.fleet.fleets import Fleets
 
 P = ParamSpec("P")
 log = logging.getLogger(__name__)

@@ -25,9 +25,9 @@ from tidegate.errors import (
     StoreUnavailable,
     TidegateError,
 )
-from tidegate.store import fleet as rows
-from tidegate.store.engine import Store
-from tidegate.store.fleet import LoadedFleet
+from tidegate.store.database.engine import Store
+from tidegate.store.fleet import fleet as rows
+from tidegate.store.fleet.fleet import LoadedFleet
 
 log = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from tidegate.errors import (
 )
 from tidegate.loops.engine_calls import EngineCalls, StillAsking
 from tidegate.loops.replica_engine import NOT_YET
-from tidegate.store.fleet import LoadedFleet
+from tidegate.store.fleet.fleet import LoadedFleet
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from tidegate.core.endpoints.serving import settings_of
 from tidegate.errors import DiskFull, StoreUnavailable
 from tidegate.services.reading.pages import check_page
 from tidegate.store import audit as rows
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.tables import AuditRow, EndpointRow, VersionRow
 from tidegate.wire import audit as wire
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.errors import NotLeader, StoreUnavailable
 from tidegate.store import leases as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 from tidegate.store.leases import Candidate
 from tidegate.wire import parts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from tidegate.store import leases as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 
 ID_BYTES = 4
 

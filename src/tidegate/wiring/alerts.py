@@ -21,7 +21,7 @@ from tidegate.services.canaries.holding import hold as hold_canary
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.experiments.holding import hold as hold_experiment
 from tidegate.settings import Settings
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ from tidegate.services.platform_id import platform_id
 from tidegate.services.platform_keys import check_kept_keys, platform_keys
 from tidegate.services.shadows.shadows import Shadows
 from tidegate.settings import Settings
-from tidegate.store.engine import Store, open_store, store_url
+from tidegate.store.database.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate
 from tidegate.system.child_env import inherited_env
 from tidegate.wire.capture import CaptureView, capture_view, read_state

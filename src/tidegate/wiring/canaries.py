@@ -12,7 +12,7 @@ from tidegate.loops.runner import Loop
 from tidegate.services.canaries.guarding import GuardLooks
 from tidegate.services.canaries.looking import CanaryLooks
 from tidegate.services.gateways.answered import Answered
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 
 
 def canary_loop(

@@ -58,7 +58,7 @@ from tidegate.services.overview.status import StatusReport
 from tidegate.services.platform_keys import PlatformKeys
 from tidegate.services.shadows.shadows import Shadows
 from tidegate.settings import Settings
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 from tidegate.wiring.alerts import Alerts
 
 STOP_TIMEOUT_S = 5.0

@@ -17,7 +17,7 @@ from tidegate.services.experiments.past import ExperimentPast
 from tidegate.services.experiments.telling import Tell
 from tidegate.services.experiments.units import ExperimentUnits
 from tidegate.settings import Settings
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 
 
 @dataclass(frozen=True)

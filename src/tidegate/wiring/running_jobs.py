@@ -18,7 +18,7 @@ from tidegate.loops.runner import Loop
 from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.leadership import Leadership
 from tidegate.settings import Settings
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 from tidegate.wire.parts import QueueView
 from tidegate.wiring.container import JobRunner
 

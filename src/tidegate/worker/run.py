@@ -24,7 +24,7 @@ from tidegate.errors import InvalidArgument, PartUnavailable, StoreUnavailable, 
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner
 from tidegate.settings import Settings
-from tidegate.store.engine import Store, open_store, store_url
+from tidegate.store.database.engine import Store, open_store, store_url
 from tidegate.system.ending import StopSignals
 from tidegate.system.private_memory import keep_memory_private
 from tidegate.telemetry import configure_logging

@@ -23,10 +23,10 @@ from tidegate.loops.notify import Notify, NotifyDependencies
 from tidegate.services.alerting.acting import Holds, Rollbacks
 from tidegate.services.alerting.deliveries import GIVE_UP_AFTER_S
 from tidegate.services.experiments.holding import hold
-from tidegate.store import alert_outbox
-from tidegate.store.automation import effective_of, seen_of, set_weights
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.history import Entry
+from tidegate.store.alerting import outbox as alert_outbox
+from tidegate.store.endpoints.automation import effective_of, seen_of, set_weights
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.endpoints.history import Entry
 from tidegate.store.tables import BaselineRow
 from tidegate.wire import alerts as wire
 from tidegate.wire.experiments import ExperimentRequest
@@ -566,7 +566,7 @@ def test_a_notifier_keeps_its_secret_when_it_is_changed_and_takes_what_waits_wit
     assert first.secret is not None
     assert again.secret is None
     with bed.container.store.reading() as tx:
-        from tidegate.store.alerts import get_notifier
+        from tidegate.store.alerting.alerts import get_notifier
 
         row = get_notifier(tx, "team")
         assert row is not None
@@ -587,7 +587,7 @@ def test_a_notifier_keeps_its_secret_when_it_is_changed_and_takes_what_waits_wit
 
 
 def test_what_is_over_is_forgotten_within_bounds(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tidegate.store import alerts as rows
+    from tidegate.store.alerting import alerts as rows
 
     monkeypatch.setattr(rows, "ENDED_KEPT_MAX", 2)
     bed.rules.change("churn", wire.AlertRulesRequest([wire.AlertRule("all", keep_firing_for_s=0.0)]), ME)

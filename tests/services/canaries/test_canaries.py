@@ -12,9 +12,9 @@ from tidegate.core.captured import Columns
 from tidegate.errors import AutomationRunning, Conflict, InvalidArgument, NotLeader, UnknownCanary
 from tidegate.loops.canary import IDLE_S, LOOK_S
 from tidegate.services.experiments.deciding import Deciding
-from tidegate.store import canaries as canary_rows
-from tidegate.store import rollouts
-from tidegate.store.endpoints import get_endpoint
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.experiments import canaries as canary_rows
+from tidegate.store.experiments import rollouts
 from tidegate.store.tables import VariantRow
 from tidegate.wire.canary import CanaryRequest
 from tidegate.wire.capture import CaptureSettingsRequest

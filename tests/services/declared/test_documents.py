@@ -9,9 +9,9 @@ from support.documents import apply, words
 from tidegate.core.endpoints.effective import AutomatedWeights, Share, Split
 from tidegate.errors import AutomationRunning, Conflict, InvalidArgument, UnknownVersion
 from tidegate.services.alerting.rules import stored_rules
-from tidegate.store.automation import seen_of, set_weights
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.history import Entry
+from tidegate.store.endpoints.automation import seen_of, set_weights
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.endpoints.history import Entry
 from tidegate.wire.alerts import AlertRule, AlertRulesRequest
 from tidegate.wire.capture import CaptureSettingsRequest
 from tidegate.wire.declared import ApplyRequest

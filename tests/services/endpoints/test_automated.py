@@ -13,8 +13,8 @@ from support.control import ME, NewDatabase, add_version, container_at
 from tidegate.core.endpoints.effective import AutomatedWeights, AutomationKind, Share, Split
 from tidegate.errors import AutomationRunning, Conflict, UnknownVersion
 from tidegate.services.endpoints import automated
-from tidegate.store.automation import effective_of, word_of
-from tidegate.store.endpoints import get_endpoint
+from tidegate.store.endpoints.automation import effective_of, word_of
+from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.rest import DeployRequest, RollbackRequest, ScaleRequest, TrafficRequest
 from tidegate.wiring import Container

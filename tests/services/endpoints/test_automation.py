@@ -15,11 +15,11 @@ from tidegate.core.access import Principal
 from tidegate.core.endpoints.effective import AutomatedReplicas, AutomatedWeights, Share, Split
 from tidegate.errors import AutomationRunning, Conflict, InUse, InvalidArgument, NotLeader, UnknownEndpoint
 from tidegate.services.overview.measures import Measured
-from tidegate.store import automation, history
-from tidegate.store.automation import EndpointSeen, seen_of
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.engine import Store
-from tidegate.store.history import Entry
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints import automation, history
+from tidegate.store.endpoints.automation import EndpointSeen, seen_of
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.endpoints.history import Entry
 from tidegate.store.tables import EndpointRow, HistoryRow, LeaseRow
 from tidegate.wire.rest import DeployRequest, Endpoint, RollbackRequest, ScaleRequest, TrafficRequest
 from tidegate.wire.tags import tag_of

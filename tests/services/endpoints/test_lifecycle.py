@@ -7,7 +7,7 @@ import pytest
 from support.control import ME, NewDatabase, add_version, container_at
 from tidegate.core.engines.placement import Placement
 from tidegate.errors import Conflict, EngineUnavailable, InvalidArgument, UnknownEndpoint, UnknownModel, UnknownVersion
-from tidegate.store.endpoints import get_endpoint
+from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.wire.rest import DeployRequest, RollbackRequest, ScaleRequest, TrafficRequest
 from tidegate.wiring import Container
 

@@ -14,7 +14,7 @@ from support.control import ME, NewDatabase, add_version, container_at, lead_els
 from tidegate.core.engines.placement import Placement
 from tidegate.errors import Conflict, InvalidArgument, NotLeader, UnknownEndpoint
 from tidegate.services.endpoints.scaling import Decisions
-from tidegate.store.fleets import Fleets
+from tidegate.store.fleet.fleets import Fleets
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.rest import DeployRequest, ScaleRequest, ScalingView, TrafficRequest
 from tidegate.wire.scaling import Scale, ScaleDecision

@@ -5,7 +5,7 @@ import pytest
 
 from support.control import ME, SIGNATURE, add_version, container_at
 from tidegate.errors import SignatureChanged
-from tidegate.store.endpoints import get_endpoint
+from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.wire.rest import DeployRequest, Endpoint, RollbackRequest, TrafficRequest
 from tidegate.wire.signature import Signature, TensorSpec
 from tidegate.wiring import Container

@@ -24,9 +24,10 @@ from tidegate.errors import (
 )
 from tidegate.services.declared import decisions
 from tidegate.services.experiments.views import QUIET_S
-from tidegate.store import experiments as rows
-from tidegate.store import kept_aliases, rollouts
-from tidegate.store.endpoints import get_endpoint
+from tidegate.store.endpoints import kept_aliases
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.experiments import experiments as rows
+from tidegate.store.experiments import rollouts
 from tidegate.wire.capture import CaptureSettingsRequest
 from tidegate.wire.experiments import ExperimentRequest
 from tidegate.wire.rest import DeployRequest, RollbackRequest, TrafficRequest

@@ -9,8 +9,8 @@ import pytest
 from tidegate.errors import InvalidArgument
 from tidegate.services.gateways.id_tokens import GatewayIdTokens
 from tidegate.services.gateways.snapshots import Snapshots
-from tidegate.store import fleet as rows
-from tidegate.store.engine import open_store, store_url
+from tidegate.store.database.engine import open_store, store_url
+from tidegate.store.fleet import fleet as rows
 from tidegate.wire.identity import IdToken
 from tidegate.wire.signature import Signature
 from tidegate.wire.snapshot import RoutedEndpoint, Shadow, Snapshot, Target, Variant, encode_snapshot

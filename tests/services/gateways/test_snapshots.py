@@ -11,8 +11,8 @@ from tidegate.core.reconcile.fleet import GatewayFacts
 from tidegate.services.gateways.load import GONE_S
 from tidegate.services.gateways.snapshots import ENDED_S, GatewayRevisions, Snapshots
 from tidegate.settings import Settings
-from tidegate.store import fleet as rows
-from tidegate.store.engine import open_store, store_url
+from tidegate.store.database.engine import open_store, store_url
+from tidegate.store.fleet import fleet as rows
 from tidegate.wire.load import LoadReport
 from tidegate.wire.signature import Signature
 from tidegate.wire.snapshot import RoutedEndpoint, Snapshot, Target, Variant, decode_snapshot, encode_snapshot

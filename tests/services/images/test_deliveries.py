@@ -21,9 +21,9 @@ from tidegate.fetch.unpack import unpack
 from tidegate.services.images.deliveries import DeliverySettings, Needs, VersionDelivery
 from tidegate.services.images.replica_images import PUSHED_AGAIN_S, ReplicaImages
 from tidegate.settings import Settings
-from tidegate.store import pushed_images
-from tidegate.store.image_tables import PushedImageRow
+from tidegate.store.models import pushed_images
 from tidegate.store.tables import JobRow
+from tidegate.store.tables.images import PushedImageRow
 from tidegate.version import __version__
 from tidegate.wire import rest
 from tidegate.wire.manifest import Accelerated

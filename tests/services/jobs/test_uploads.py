@@ -7,7 +7,7 @@ import pytest
 from support.control import ME, NewDatabase, container_at
 from tidegate.errors import DiskFull, InvalidArgument, TooLarge, UnknownUpload
 from tidegate.services.jobs.uploads import UPLOAD_KEPT_S, Uploads
-from tidegate.store.jobs import get_job
+from tidegate.store.jobs.jobs import get_job
 from tidegate.wire.rest import Gate, RegisterRequest, Upload
 from tidegate.wiring import Container
 

@@ -20,9 +20,9 @@ from tidegate.errors import Conflict, InUse, InvalidArgument, NoShadow, UnknownE
 from tidegate.services.endpoints import automated
 from tidegate.services.models.in_use import check_unused
 from tidegate.services.shadows.kept import Kept
-from tidegate.store.automation import versions_routed, versions_used, word_of
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.fleet import endpoint_of
+from tidegate.store.endpoints.automation import versions_routed, versions_used, word_of
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.fleet.fleet import endpoint_of
 from tidegate.store.tables import AuditRow, VariantRow
 from tidegate.wire.decision import Decision
 from tidegate.wire.journal import (

@@ -68,8 +68,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Spec:
-    """What people asked for, with their words (`store.automation.word_of`) that set the traffic and fixed the number of
-    replicas last.
+    """What people asked for, with their words (`store.endpoints.automation.word_of`) that set the traffic and fixed the
+    number of replicas last.
     """
 
     traffic: Mapping[str, float]

@@ -17,11 +17,11 @@ from tidegate.services.alerting.rules import stored_rules
 from tidegate.services.alerting.state import served_versions
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.reading.lookup import live_or_raise
-from tidegate.store import alert_outbox as outbox
-from tidegate.store import alerts as alert_rows
-from tidegate.store import history as history_rows
-from tidegate.store.automation import effective_of, word_of
-from tidegate.store.engine import Store
+from tidegate.store.alerting import alerts as alert_rows
+from tidegate.store.alerting import outbox
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints import history as history_rows
+from tidegate.store.endpoints.automation import effective_of, word_of
 from tidegate.store.tables import EndpointRow, HistoryRow
 from tidegate.wire.rest import RollbackRequest
 

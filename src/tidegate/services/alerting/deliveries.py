@@ -12,11 +12,11 @@ from tidegate.core.backoff import Backoff
 from tidegate.errors import Conflict, InvalidArgument, UnknownDelivery
 from tidegate.services.alerting.views import delivery_view
 from tidegate.services.reading.pages import check_page
-from tidegate.store import alert_outbox as outbox
-from tidegate.store import alerts as rows
 from tidegate.store import audit
-from tidegate.store.alert_tables import OutboxRow
-from tidegate.store.engine import Store
+from tidegate.store.alerting import alerts as rows
+from tidegate.store.alerting import outbox
+from tidegate.store.database.engine import Store
+from tidegate.store.tables.alerts import OutboxRow
 from tidegate.wire import alerts as wire
 
 BACKOFF = Backoff(first_s=5.0, longest_s=900.0)

@@ -18,11 +18,11 @@ from tidegate.core.names import check_name
 from tidegate.errors import Conflict, InvalidArgument, UnknownNotifier
 from tidegate.services.alerting.views import delivery_view, notifier_view
 from tidegate.services.reading.lookup import live_or_raise
-from tidegate.store import alert_outbox as outbox
-from tidegate.store import alerts as rows
 from tidegate.store import audit
-from tidegate.store.alert_tables import NotifierRow
-from tidegate.store.engine import Store
+from tidegate.store.alerting import alerts as rows
+from tidegate.store.alerting import outbox
+from tidegate.store.database.engine import Store
+from tidegate.store.tables.alerts import NotifierRow
 from tidegate.wire import alerts as wire
 
 NOTIFIERS_MAX = 100

@@ -12,10 +12,10 @@ from tidegate.core.access import Principal
 from tidegate.core.alerting import rules as core
 from tidegate.core.alerting.model import TYPES, AlertType, Rule
 from tidegate.services.reading.lookup import endpoint_or_raise, live_or_raise
-from tidegate.store import alerts as rows
 from tidegate.store import audit
-from tidegate.store.alert_tables import AlertRulesRow
-from tidegate.store.engine import Store
+from tidegate.store.alerting import alerts as rows
+from tidegate.store.database.engine import Store
+from tidegate.store.tables.alerts import AlertRulesRow
 from tidegate.wire import alerts as wire
 
 

@@ -12,10 +12,10 @@ from tidegate.core.access import Principal
 from tidegate.core.alerting.model import LABELS
 from tidegate.errors import Conflict, InvalidArgument, UnknownSilence
 from tidegate.services.alerting.views import silence_view
-from tidegate.store import alerts as rows
 from tidegate.store import audit
-from tidegate.store.alert_tables import SilenceRow
-from tidegate.store.engine import Store
+from tidegate.store.alerting import alerts as rows
+from tidegate.store.database.engine import Store
+from tidegate.store.tables.alerts import SilenceRow
 from tidegate.wire import alerts as wire
 
 DURATION_S_MAX = 366 * 86_400.0

@@ -31,13 +31,13 @@ from tidegate.core.alerting.rules import rules_of, shown_action
 from tidegate.errors import Conflict, InvalidArgument, UnknownAlert
 from tidegate.services.alerting.views import alert_view
 from tidegate.services.reading.pages import check_page
-from tidegate.store import alert_outbox as outbox
-from tidegate.store import alerts as rows
 from tidegate.store import audit, monitoring
-from tidegate.store.alert_tables import AlertRow, NotifierRow, SilenceRow
-from tidegate.store.automation import effective_of, word_of
-from tidegate.store.engine import Store
+from tidegate.store.alerting import alerts as rows
+from tidegate.store.alerting import outbox
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints.automation import effective_of, word_of
 from tidegate.store.tables import BaselineRow, EndpointRow
+from tidegate.store.tables.alerts import AlertRow, NotifierRow, SilenceRow
 from tidegate.wire import alerts as wire
 from tidegate.wire.decoding import convert
 from tidegate.wire.monitoring import BaselineView

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from tidegate.core.alerting.rules import shown_action, shown_url
-from tidegate.store.alert_tables import AlertRow, NotifierRow, OutboxRow, SilenceRow
+from tidegate.store.tables.alerts import AlertRow, NotifierRow, OutboxRow, SilenceRow
 from tidegate.wire import alerts as wire
 
 

@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from tidegate.core.canary.split import step_weights
 from tidegate.services.canaries.views import present_step
 from tidegate.services.endpoints import automated
-from tidegate.store import rollouts
-from tidegate.store.canaries import parts_of
-from tidegate.store.canary_tables import CanaryRow
+from tidegate.store.experiments import rollouts
+from tidegate.store.experiments.canaries import parts_of
 from tidegate.store.tables import EndpointRow
+from tidegate.store.tables.canaries import CanaryRow
 from tidegate.wire.canary import CanaryState
 
 Outcome = Literal["promoted", "aborted", "failed", "ended"]

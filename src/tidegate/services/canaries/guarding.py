@@ -18,14 +18,15 @@ from tidegate.sequential.exact import log_above
 from tidegate.services.audit import endpoint_audited
 from tidegate.services.canaries.changes import REASON_CHARS_MAX
 from tidegate.services.endpoints.changes import SpecChange, apply
-from tidegate.store import canaries as rows
-from tidegate.store import history, rollouts
-from tidegate.store import models as model_rows
-from tidegate.store.automation import effective_of
-from tidegate.store.canary_tables import CanaryRow
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints import history
+from tidegate.store.endpoints.automation import effective_of
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.experiments import canaries as rows
+from tidegate.store.experiments import rollouts
+from tidegate.store.models import models as model_rows
 from tidegate.store.tables import EndpointRow
+from tidegate.store.tables.canaries import CanaryRow
 from tidegate.wire.parts import AnsweredView
 
 log = logging.getLogger(__name__)

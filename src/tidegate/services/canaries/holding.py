@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from tidegate.services.canaries.changes import REASON_CHARS_MAX, is_in_effect
-from tidegate.store import canaries as rows
-from tidegate.store.endpoints import add_note
-from tidegate.store.history import Entry
+from tidegate.store.endpoints.endpoints import add_note
+from tidegate.store.endpoints.history import Entry
+from tidegate.store.experiments import canaries as rows
 from tidegate.store.tables import EndpointRow
 
 

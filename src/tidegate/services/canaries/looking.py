@@ -21,15 +21,15 @@ from tidegate.services.canaries.evidence import REFUSED, ROWS_MAX, ComparedSides
 from tidegate.services.canaries.guarding import AnsweredSince
 from tidegate.services.canaries.judging import alphas_of, breached, judge, slow_requests
 from tidegate.services.canaries.tallies import CanaryTally
-from tidegate.store import canaries as rows
-from tidegate.store import models as model_rows
-from tidegate.store import rollouts
-from tidegate.store.automation import effective_of
-from tidegate.store.canary_tables import CanaryRow
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.engine import Store
-from tidegate.store.fleet import capture_rules_of, routed_split_of
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints.automation import effective_of
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.experiments import canaries as rows
+from tidegate.store.experiments import rollouts
+from tidegate.store.fleet.fleet import capture_rules_of, routed_split_of
+from tidegate.store.models import models as model_rows
 from tidegate.store.tables import EndpointRow
+from tidegate.store.tables.canaries import CanaryRow
 from tidegate.wire.decoding import convert
 from tidegate.wire.experiments import GuardrailView
 from tidegate.wire.parts import AnsweredView

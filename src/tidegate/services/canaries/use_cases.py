@@ -23,13 +23,13 @@ from tidegate.services.endpoints.signature_changes import check_signatures
 from tidegate.services.reading.lookup import endpoint_or_raise, in_registry, live_or_raise, version_or_raise
 from tidegate.services.reading.tags import check_tag
 from tidegate.store import audit
-from tidegate.store import canaries as rows
-from tidegate.store.automation import effective_of, word_of
-from tidegate.store.canary_tables import CanaryRow
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.engine import Store
-from tidegate.store.fleet import capture_rules_of
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints.automation import effective_of, word_of
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.experiments import canaries as rows
+from tidegate.store.fleet.fleet import capture_rules_of
 from tidegate.store.tables import EndpointRow
+from tidegate.store.tables.canaries import CanaryRow
 from tidegate.wire.canary import CanaryRequest, CanaryView
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from tidegate.store.canaries import past_of, views_of
-from tidegate.store.canary_tables import CanaryRow
+from tidegate.store.experiments.canaries import past_of, views_of
+from tidegate.store.tables.canaries import CanaryRow
 from tidegate.wire.canary import CanaryKind, CanaryState, CanaryStep, CanaryView
 
 

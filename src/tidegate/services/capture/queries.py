@@ -12,9 +12,9 @@ from tidegate.core.access import Principal
 from tidegate.core.captured import CaptureQueries
 from tidegate.errors import InvalidArgument, UnknownEndpoint
 from tidegate.store import audit as audit_rows
-from tidegate.store import endpoints as rows
-from tidegate.store import models
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints import endpoints as rows
+from tidegate.store.models import models
 from tidegate.wire.capture import ROWS_MAX, CaptureForm, CaptureQueryRequest, CaptureSelection
 from tidegate.wire.decoding import convert
 from tidegate.wire.signature import Signature

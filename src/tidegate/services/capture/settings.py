@@ -15,10 +15,10 @@ from tidegate.errors import InvalidArgument, UnknownEndpoint
 from tidegate.services.audit import endpoint_audited
 from tidegate.services.reading.columns import check_columns
 from tidegate.store import audit as audit_rows
-from tidegate.store.automation import raise_generation
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.engine import Store
-from tidegate.store.fleet import capture_rules_of
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints.automation import raise_generation
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.fleet.fleet import capture_rules_of
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.capture import (
     COLUMNS_MAX,

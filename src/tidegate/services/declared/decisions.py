@@ -22,12 +22,12 @@ from tidegate.services.experiments.lifecycle import Experiments, version_of
 from tidegate.services.experiments.past import ExperimentPast
 from tidegate.services.reading.lookup import endpoint_or_raise, version_or_raise
 from tidegate.services.shadows.shadows import Shadows
-from tidegate.store import canaries as canary_rows
-from tidegate.store import experiments as rows
-from tidegate.store.canary_tables import CanaryRow
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.shadows import shadow_of
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.endpoints.shadows import shadow_of
+from tidegate.store.experiments import canaries as canary_rows
+from tidegate.store.experiments import experiments as rows
 from tidegate.store.tables import EndpointRow, ExperimentRow
+from tidegate.store.tables.canaries import CanaryRow
 from tidegate.wire.canary import CanaryRequest
 from tidegate.wire.experiments import ExperimentRequest, ExperimentSpec
 from tidegate.wire.shadows import ShadowRequest

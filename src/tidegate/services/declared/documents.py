@@ -30,9 +30,9 @@ from tidegate.services.declared.spec import Applying, AskedSpec, apply_spec, pla
 from tidegate.services.declared.use_cases import UseCases
 from tidegate.services.endpoints.deploy_requests import named_version
 from tidegate.services.reading.lookup import endpoint_or_raise, in_registry
-from tidegate.store import endpoints as rows
-from tidegate.store.engine import Store
-from tidegate.store.fleet import placement_request_of
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints import endpoints as rows
+from tidegate.store.fleet.fleet import placement_request_of
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.declared import DOCUMENTS_MAX, AppliedDocument, ApplyAnswer, ApplyRequest, ExportAnswer
 

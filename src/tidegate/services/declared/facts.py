@@ -18,8 +18,8 @@ from tidegate.core.scaling.policy import Scaling
 from tidegate.services.alerting.rules import stored_rules
 from tidegate.services.declared.decisions import facts_of_decisions
 from tidegate.store import monitoring as monitor_rows
-from tidegate.store.automation import readable_scaling_of
-from tidegate.store.fleet import capture_rules_of, placement_request_of
+from tidegate.store.endpoints.automation import readable_scaling_of
+from tidegate.store.fleet.fleet import capture_rules_of, placement_request_of
 from tidegate.store.tables import EndpointRow
 
 

@@ -13,7 +13,7 @@ from tidegate.core.manifests.export import manifests_of
 from tidegate.core.manifests.served import CLOUDRUN, ECS, ExportSettings, Known, KnownImage, ServedRequest
 from tidegate.errors import UnknownImage
 from tidegate.services.images.builds import Images
-from tidegate.store import pushed_images
+from tidegate.store.models import pushed_images
 from tidegate.wire.declared import ExportAnswer
 from tidegate.wire.manifest import Manifest
 

@@ -26,9 +26,9 @@ from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import check_replicas
 from tidegate.services.endpoints.signature_changes import check_signatures
 from tidegate.services.reading.lookup import by_number, check_same_model, live_or_raise, version_or_raise
-from tidegate.store import endpoints as rows
-from tidegate.store.automation import effective_of, readable_scaling_of
-from tidegate.store.fleet import placement_request_of
+from tidegate.store.endpoints import endpoints as rows
+from tidegate.store.endpoints.automation import effective_of, readable_scaling_of
+from tidegate.store.fleet.fleet import placement_request_of
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.declared import ApplyRequest
 from tidegate.wire.registering import Follow

@@ -14,10 +14,10 @@ from tidegate.errors import AutomationRunning, Conflict, UnknownVersion
 from tidegate.services.audit import endpoint_audited
 from tidegate.services.endpoints import kept_aliases
 from tidegate.services.endpoints.changes import SpecChange, apply
-from tidegate.store import automation as rows
-from tidegate.store import models as model_rows
-from tidegate.store.automation import effective_of
-from tidegate.store.history import Entry
+from tidegate.store.endpoints import automation as rows
+from tidegate.store.endpoints.automation import effective_of
+from tidegate.store.endpoints.history import Entry
+from tidegate.store.models import models as model_rows
 from tidegate.store.tables import EndpointRow
 
 

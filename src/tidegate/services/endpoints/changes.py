@@ -11,10 +11,10 @@ from tidegate.core.engines.placement import PlacementRequest
 from tidegate.core.scaling import policy
 from tidegate.core.scaling.policy import Scaling
 from tidegate.services.endpoints import kept_aliases
-from tidegate.store import endpoints as rows
-from tidegate.store.automation import effective_of, readable_scaling_of, versions_used, word_of
-from tidegate.store.fleet import placement_request_of, set_placement
-from tidegate.store.history import Entry
+from tidegate.store.endpoints import endpoints as rows
+from tidegate.store.endpoints.automation import effective_of, readable_scaling_of, versions_used, word_of
+from tidegate.store.endpoints.history import Entry
+from tidegate.store.fleet.fleet import placement_request_of, set_placement
 from tidegate.store.tables import EndpointRow
 
 _UNHEALTHY = ("failed", "degraded")

@@ -10,7 +10,7 @@ from tidegate.core.names import check_device, check_name
 from tidegate.core.ports import Registry
 from tidegate.errors import Conflict, InvalidArgument
 from tidegate.services.jobs.queue import check_gate
-from tidegate.store.fleet import placement_request_of
+from tidegate.store.fleet.fleet import placement_request_of
 from tidegate.store.tables import EndpointRow, VersionRow
 from tidegate.wire import rest
 

@@ -18,13 +18,13 @@ from tidegate.errors.kinds import Kind
 from tidegate.services.endpoints.kept_aliases import is_ours, let_go
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.jobs.queue import Jobs
-from tidegate.store import endpoints as endpoint_rows
-from tidegate.store import follows as rows
-from tidegate.store import jobs as job_rows
-from tidegate.store import models as model_rows
-from tidegate.store.automation import effective_of
-from tidegate.store.engine import Store
-from tidegate.store.history import Entry
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints import endpoints as endpoint_rows
+from tidegate.store.endpoints import follows as rows
+from tidegate.store.endpoints.automation import effective_of
+from tidegate.store.endpoints.history import Entry
+from tidegate.store.jobs import jobs as job_rows
+from tidegate.store.models import models as model_rows
 from tidegate.store.tables import EndpointRow, FollowRow, JobRow
 from tidegate.wire.decoding import convert
 from tidegate.wire.registering import Follow, RegisterRequest

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from tidegate.store import canaries as rows
-from tidegate.store.automation import effective_of
-from tidegate.store.canary_tables import CanaryRow
+from tidegate.store.endpoints.automation import effective_of
+from tidegate.store.experiments import canaries as rows
 from tidegate.store.tables import EndpointRow
+from tidegate.store.tables.canaries import CanaryRow
 from tidegate.wire.parts import AnsweredView
 
 

@@ -23,9 +23,9 @@ from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.reading.lookup import check_same_model, version_or_raise
 from tidegate.store import audit
-from tidegate.store import endpoints as rows
-from tidegate.store.automation import word_of
-from tidegate.store.fleet import capture_rules_of
+from tidegate.store.endpoints import endpoints as rows
+from tidegate.store.endpoints.automation import word_of
+from tidegate.store.fleet.fleet import capture_rules_of
 from tidegate.store.tables import AutomatedReplicasRow, EndpointRow, VersionRow
 from tidegate.watch.rhythm import zone_of
 from tidegate.wire.decoding import convert

@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 
 from tidegate.errors import AutomationRunning, Conflict
 from tidegate.services.reading.lookup import endpoint_or_raise
-from tidegate.store import history as history_rows
-from tidegate.store import models as model_rows
-from tidegate.store.automation import effective_of
-from tidegate.store.endpoints import get_endpoint
+from tidegate.store.endpoints import history as history_rows
+from tidegate.store.endpoints.automation import effective_of
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.models import models as model_rows
 from tidegate.store.tables import EndpointRow, HistoryRow
 
 HISTORY_PAGE = 100

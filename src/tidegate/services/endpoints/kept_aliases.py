@@ -27,10 +27,10 @@ from tidegate.core.endpoints.kept_aliases import (
 from tidegate.core.ports import Registry
 from tidegate.errors import TidegateError, UnknownModel, UnknownVersion
 from tidegate.store import audit
-from tidegate.store import kept_aliases as rows
-from tidegate.store.alias_tables import KeptAliasRow
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints import kept_aliases as rows
 from tidegate.store.tables import EndpointRow
+from tidegate.store.tables.aliases import KeptAliasRow
 
 _log = logging.getLogger(__name__)
 AGAIN = Backoff(first_s=2.0, longest_s=300.0)

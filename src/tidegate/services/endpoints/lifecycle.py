@@ -47,11 +47,11 @@ from tidegate.services.reading.lookup import (
 from tidegate.services.reading.pages import check_page
 from tidegate.services.reading.shown_endpoints import ShownEndpoints
 from tidegate.services.reading.tags import check_tag
-from tidegate.store import endpoints as rows
-from tidegate.store import history as history_rows
-from tidegate.store.automation import readable_scaling_of
-from tidegate.store.engine import Store
-from tidegate.store.fleet import placement_request_of
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints import endpoints as rows
+from tidegate.store.endpoints import history as history_rows
+from tidegate.store.endpoints.automation import readable_scaling_of
+from tidegate.store.fleet.fleet import placement_request_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow
 from tidegate.wire import rest
 

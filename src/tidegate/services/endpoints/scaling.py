@@ -16,7 +16,7 @@ from tidegate.services.leadership import Leadership
 from tidegate.services.reading import views
 from tidegate.services.reading.lookup import endpoint_or_raise
 from tidegate.services.reading.shown_endpoints import ShownEndpoints
-from tidegate.store import automation
+from tidegate.store.endpoints import automation
 from tidegate.wire import rest
 from tidegate.wire.scaling import Scale, ScaleDecision, ScaleRequest
 

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from tidegate.core.endpoints.compatibility import Changes, compare, listed
 from tidegate.errors import SignatureChanged
-from tidegate.store.automation import effective_of
-from tidegate.store.fleet import load_versions
+from tidegate.store.endpoints.automation import effective_of
+from tidegate.store.fleet.fleet import load_versions
 from tidegate.store.tables import EndpointRow
 
 

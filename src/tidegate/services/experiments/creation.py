@@ -15,8 +15,8 @@ from tidegate.core.experiments.grammar import duration_text, effect_of, guardrai
 from tidegate.core.names import check_name
 from tidegate.errors import Conflict, InvalidArgument, SignatureChanged
 from tidegate.services.reading.lookup import version_or_raise
-from tidegate.store import experiments as rows
-from tidegate.store.fleet import capture_rules_of, load_versions
+from tidegate.store.experiments import experiments as rows
+from tidegate.store.fleet.fleet import capture_rules_of, load_versions
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.experiments import ArmSpec, ExperimentRequest, ExperimentSpec, Guardrail, Metric
 

@@ -23,10 +23,10 @@ from tidegate.services.experiments.evidence import ExperimentEvidence, arms_so_f
 from tidegate.services.experiments.lifecycle import version_of
 from tidegate.services.experiments.telling import Tell, nobody, of_look, quiet
 from tidegate.services.experiments.views import QUIET_S
-from tidegate.store import canaries, rollouts
-from tidegate.store import experiments as rows
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.experiments import canaries, rollouts
+from tidegate.store.experiments import experiments as rows
 from tidegate.store.tables import EndpointRow, ExperimentRow
 from tidegate.wire.counts import counted
 from tidegate.wire.experiments import ExperimentSpec, LookView, PhaseView

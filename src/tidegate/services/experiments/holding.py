@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from tidegate.services.experiments import weights
-from tidegate.store import experiments as rows
-from tidegate.store.endpoints import add_note
-from tidegate.store.history import Entry
+from tidegate.store.endpoints.endpoints import add_note
+from tidegate.store.endpoints.history import Entry
+from tidegate.store.experiments import experiments as rows
 from tidegate.store.tables import EndpointRow
 
 WHY_CHARS_MAX = 300

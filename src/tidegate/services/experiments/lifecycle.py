@@ -29,9 +29,9 @@ from tidegate.services.experiments.views import view_of
 from tidegate.services.reading.lookup import endpoint_or_raise, live_or_raise
 from tidegate.services.reading.tags import check_tag
 from tidegate.store import audit as audit_rows
-from tidegate.store import experiments as rows
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.experiments import experiments as rows
 from tidegate.store.tables import EndpointRow, ExperimentRow
 from tidegate.wire.experiments import (
     AaRequest,

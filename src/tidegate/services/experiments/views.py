@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from tidegate.clock import rfc3339
 from tidegate.services.experiments import weights
 from tidegate.services.experiments.evidence import ExperimentEvidence, evidence_of
-from tidegate.store import endpoints as endpoint_rows
-from tidegate.store import experiments as rows
+from tidegate.store.endpoints import endpoints as endpoint_rows
+from tidegate.store.experiments import experiments as rows
 from tidegate.store.tables import EndpointRow, ExperimentRow, VariantRow
 from tidegate.wire.experiments import (
     ArmView,

@@ -13,11 +13,11 @@ from tidegate.core.endpoints.effective import AutomatedWeights, AutomationKind, 
 from tidegate.core.experiments.states import Ramp
 from tidegate.errors import Conflict
 from tidegate.services.endpoints import automated
-from tidegate.store import history as history_rows
-from tidegate.store import models as model_rows
-from tidegate.store import rollouts
-from tidegate.store.automation import word_of
-from tidegate.store.rollouts import RolloutOutcome
+from tidegate.store.endpoints import history as history_rows
+from tidegate.store.endpoints.automation import word_of
+from tidegate.store.experiments import rollouts
+from tidegate.store.experiments.rollouts import RolloutOutcome
+from tidegate.store.models import models as model_rows
 from tidegate.store.tables import EndpointRow, ExperimentRow
 from tidegate.wire.experiments import ExperimentSpec, PhaseView
 

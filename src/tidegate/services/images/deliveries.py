@@ -28,7 +28,7 @@ from tidegate.core.workloads import WorkloadSpec
 from tidegate.errors import ImagePending, ImagePushFailed, InvalidArgument, MissingLibrary
 from tidegate.services.images.replica_images import ReplicaImages
 from tidegate.services.models.catalog import Models
-from tidegate.store import pushed_images
+from tidegate.store.models import pushed_images
 from tidegate.version import __version__
 from tidegate.wire import rest
 from tidegate.wire.manifest import Manifest

@@ -19,9 +19,9 @@ from tidegate.services.jobs.uploads import Uploads, uploads_of
 from tidegate.services.models.intake import checked_request
 from tidegate.services.reading import views
 from tidegate.store import audit
-from tidegate.store import jobs as rows
-from tidegate.store import uploads as upload_rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.jobs import jobs as rows
+from tidegate.store.jobs import uploads as upload_rows
 from tidegate.store.tables import JobRow
 from tidegate.watch.rhythm import zone_of
 from tidegate.wire import rest

@@ -13,10 +13,10 @@ from typing import BinaryIO, TypeVar
 
 from tidegate.clock import Clock
 from tidegate.errors import DiskFull, InvalidArgument, TooLarge, UnknownUpload
-from tidegate.store import jobs as job_rows
-from tidegate.store import uploads as rows
-from tidegate.store.engine import Store
-from tidegate.store.follows import gate_uploads
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints.follows import gate_uploads
+from tidegate.store.jobs import jobs as job_rows
+from tidegate.store.jobs import uploads as rows
 from tidegate.store.tables import JobRow, UploadRow
 from tidegate.wire import rest
 

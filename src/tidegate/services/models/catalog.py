@@ -28,10 +28,10 @@ from tidegate.services.reading import views
 from tidegate.services.reading.lookup import in_registry, model_or_raise, version_or_raise
 from tidegate.services.reading.pages import rows_that_fit
 from tidegate.store import audit
-from tidegate.store import models as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.models import models as rows
+from tidegate.store.models.pushed_images import forget_pushed
 from tidegate.store.monitoring import forget_baselines
-from tidegate.store.pushed_images import forget_pushed
 from tidegate.store.tables import ModelRow, VersionRow
 from tidegate.wire import rest
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tidegate.errors import DataDirUnusable
 from tidegate.store import leases as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from tidegate.errors import InUse
-from tidegate.store import models as rows
-from tidegate.store.automation import versions_used
+from tidegate.store.endpoints.automation import versions_used
+from tidegate.store.models import models as rows
 
 
 def check_unused(tx: Session, model: str, number: str) -> None:

@@ -15,10 +15,10 @@ from tidegate.services.audit import version_audited, version_change, version_fac
 from tidegate.services.models.catalog import Models, found_or_new
 from tidegate.services.reading.lookup import version_or_raise
 from tidegate.store import audit
-from tidegate.store import models as rows
-from tidegate.store.automation import versions_used
-from tidegate.store.endpoints import add_repair
-from tidegate.store.history import Entry
+from tidegate.store.endpoints.automation import versions_used
+from tidegate.store.endpoints.endpoints import add_repair
+from tidegate.store.endpoints.history import Entry
+from tidegate.store.models import models as rows
 from tidegate.store.tables import VersionRow
 from tidegate.wire import rest
 from tidegate.wire.manifest import Accelerated, Manifest

@@ -24,7 +24,7 @@ from tidegate.services.monitoring.truth import Truth, truth_of
 from tidegate.services.reading.lookup import version_or_raise
 from tidegate.store import audit
 from tidegate.store import monitoring as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 from tidegate.store.tables import BaselineRow
 from tidegate.watch.baseline import Baseline, BaselineRowsGiven, baseline_of
 from tidegate.watch.duplicates import chunk_shares, row_hashes

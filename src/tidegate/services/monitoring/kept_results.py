@@ -10,7 +10,7 @@ from tidegate.clock import Clock
 from tidegate.core.captured import ResultFiles
 from tidegate.services.monitoring.monitoring import RESULTS_KEPT_S
 from tidegate.store import monitoring as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
 
 LOOK_S, REST_S_MAX = 5.0, 600.0
 SHARE_MAX = 0.05

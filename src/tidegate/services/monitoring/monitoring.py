@@ -31,10 +31,10 @@ from tidegate.services.reading.columns import check_columns
 from tidegate.services.reading.lookup import endpoint_or_raise
 from tidegate.services.reading.pages import check_page
 from tidegate.store import audit
-from tidegate.store import models as model_rows
 from tidegate.store import monitoring as rows
-from tidegate.store.automation import versions_routed
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints.automation import versions_routed
+from tidegate.store.models import models as model_rows
 from tidegate.store.tables import EndpointRow
 from tidegate.watch.budget import DAY_S
 from tidegate.wire.capture import CaptureView

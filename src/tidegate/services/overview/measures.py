@@ -12,11 +12,12 @@ from tidegate.errors import StoreUnavailable
 from tidegate.services.endpoints.scaling import Decisions
 from tidegate.services.jobs.queue import STATES
 from tidegate.services.overview.status import StatusReport
-from tidegate.store import alert_outbox, rollouts
-from tidegate.store import alerts as alert_rows
-from tidegate.store import jobs as job_rows
-from tidegate.store import models as model_rows
-from tidegate.store.engine import Store
+from tidegate.store.alerting import alerts as alert_rows
+from tidegate.store.alerting import outbox as alert_outbox
+from tidegate.store.database.engine import Store
+from tidegate.store.experiments import rollouts
+from tidegate.store.jobs import jobs as job_rows
+from tidegate.store.models import models as model_rows
 from tidegate.store.monitoring import Summary, summaries
 from tidegate.wire import rest
 from tidegate.wire.scaling import ScaleDecision

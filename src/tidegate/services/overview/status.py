@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import tidegate
 from tidegate.errors import StoreUnavailable
 from tidegate.services.endpoints.lifecycle import Endpoints
-from tidegate.store import endpoints as endpoint_rows
-from tidegate.store import jobs as job_rows
-from tidegate.store import models as model_rows
-from tidegate.store.engine import Store
-from tidegate.store.fleet import snapshot_revision
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints import endpoints as endpoint_rows
+from tidegate.store.fleet.fleet import snapshot_revision
+from tidegate.store.jobs import jobs as job_rows
+from tidegate.store.models import models as model_rows
 from tidegate.wire import parts, rest
 from tidegate.wire.capture import CaptureView
 from tidegate.wire.registering import RegistryView

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from sqlalchemy.orm import Session
 
 from tidegate.errors import InvalidArgument
-from tidegate.store.models import versions_of
+from tidegate.store.models.models import versions_of
 from tidegate.wire.decoding import convert
 from tidegate.wire.signature import Signature
 

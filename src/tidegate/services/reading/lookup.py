@@ -18,8 +18,8 @@ from tidegate.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from tidegate.store import endpoints as endpoint_rows
-from tidegate.store import models as model_rows
+from tidegate.store.endpoints import endpoints as endpoint_rows
+from tidegate.store.models import models as model_rows
 from tidegate.store.tables import EndpointRow, ModelRow, VersionRow
 
 NAMES_SHOWN_MAX = 20

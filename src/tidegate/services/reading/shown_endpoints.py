@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from tidegate.core.engines.placement import Placement
 from tidegate.services.reading import views
-from tidegate.store import endpoints as rows
-from tidegate.store.engine import Store
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints import endpoints as rows
 from tidegate.store.tables import EndpointRow
 from tidegate.wire import rest
 

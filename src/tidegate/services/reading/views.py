@@ -16,11 +16,11 @@ from tidegate.core.engines.capabilities import POOLED
 from tidegate.core.engines.placement import Placement, placed
 from tidegate.core.reconcile.fleet import LIVE
 from tidegate.core.scaling.policy import Scaling
-from tidegate.store import endpoints as endpoint_rows
-from tidegate.store import models as model_rows
-from tidegate.store.automation import effective_of, readable_scaling_of
-from tidegate.store.fleet import engine_scaling_of, placement_of, placement_request_of, routed_split_of
-from tidegate.store.shadows import shadow_of
+from tidegate.store.endpoints import endpoints as endpoint_rows
+from tidegate.store.endpoints.automation import effective_of, readable_scaling_of
+from tidegate.store.endpoints.shadows import shadow_of
+from tidegate.store.fleet.fleet import engine_scaling_of, placement_of, placement_request_of, routed_split_of
+from tidegate.store.models import models as model_rows
 from tidegate.store.tables import (
     EndpointRow,
     FailedReplicaRow,

@@ -23,14 +23,14 @@ from tidegate.services.reading.tags import check_tag
 from tidegate.services.reading.views import shadow_summary
 from tidegate.services.shadows.comparison import Comparison, compare, main_output
 from tidegate.services.shadows.kept import Kept
-from tidegate.store import endpoints as rows
-from tidegate.store import history
-from tidegate.store.automation import effective_of, raise_generation
-from tidegate.store.endpoints import get_endpoint
-from tidegate.store.engine import Store
-from tidegate.store.fleet import load_versions
-from tidegate.store.history import Entry
-from tidegate.store.shadows import put_shadow, shadow_of
+from tidegate.store.database.engine import Store
+from tidegate.store.endpoints import endpoints as rows
+from tidegate.store.endpoints import history
+from tidegate.store.endpoints.automation import effective_of, raise_generation
+from tidegate.store.endpoints.endpoints import get_endpoint
+from tidegate.store.endpoints.history import Entry
+from tidegate.store.endpoints.shadows import put_shadow, shadow_of
+from tidegate.store.fleet.fleet import load_versions
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.shadows import SHED, ShadowRequest, ShadowSummary, ShadowView
 from tidegate.wire.signature import Signature

@@ -1,8 +1,8 @@
-"""What Alembic runs: migrates on the connection that `store.migrate` hands over, inside its transaction."""
+"""What Alembic runs: migrates on the connection that `store.database.migrate` hands over, inside its transaction."""
 
 from alembic import context
 
-from tidegate.store.base import Base
+from tidegate.store.tables.base import Base
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True

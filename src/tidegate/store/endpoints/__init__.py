@@ -1,0 +1,1 @@
+"""Rows of endpoints' specs: what people asked for, what automations set, history, aliases and shadows."""

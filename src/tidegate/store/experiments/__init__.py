@@ -1,0 +1,1 @@
+"""Rows of experiments, canaries and guards, and of what they came to."""

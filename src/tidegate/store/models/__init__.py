@@ -1,0 +1,1 @@
+"""Rows of models, their versions, and images that were pushed of them."""
