@@ -13,7 +13,7 @@ from support.console import route_all_to
 from support.control import ME, SIGNATURE, add_version
 from tidegate.core.engines.placement import PlacementRequest
 from tidegate.services.reading.lookup import endpoint_or_raise
-from tidegate.store.fleet import set_placement
+from tidegate.store.fleet.fleet import set_placement
 from tidegate.store.tables import VersionRow
 from tidegate.wire import rest
 from tidegate.wiring import Container
