@@ -19,14 +19,15 @@ import numpy as np
 from lib import drift_peers, drifting, tables
 from lib.drift_months import TRAFFIC, month
 from lib.drifting import Floats
-from tidegate.watch import betting, bounds
+from tidegate.watch.baseline.seasons import WEEKS_MIN
 from tidegate.watch.budget import Budget
-from tidegate.watch.drift import DriftContext, evaluate
-from tidegate.watch.histogram import Histogram, reference
-from tidegate.watch.layout import Layout
-from tidegate.watch.performance import Cohort, LossMetric, Reference
-from tidegate.watch.performance import evaluate as evaluate_performance
-from tidegate.watch.seasons import WEEKS_MIN
+from tidegate.watch.drift.drift import DriftContext, evaluate
+from tidegate.watch.histograms import bounds
+from tidegate.watch.histograms.histogram import Histogram, reference
+from tidegate.watch.histograms.layout import Layout
+from tidegate.watch.performance import betting
+from tidegate.watch.performance.performance import Cohort, LossMetric, Reference
+from tidegate.watch.performance.performance import evaluate as evaluate_performance
 
 COLUMNS = 100
 REFERENCE_ROWS = 5_000

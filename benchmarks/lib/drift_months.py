@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.drifting import Floats, binned_ks_p, binned_normal, drawn, normal_layout
-from tidegate.watch.baseline import Baseline, BaselinePart, ExpectedBlock
+from tidegate.watch.baseline.baseline import Baseline, BaselinePart, ExpectedBlock
+from tidegate.watch.baseline.rhythm import Rhythm
 from tidegate.watch.budget import Budget
-from tidegate.watch.drift import DriftContext
-from tidegate.watch.drift import evaluate as evaluate_drift
-from tidegate.watch.histogram import Histogram
-from tidegate.watch.layout import Layout
-from tidegate.watch.performance import Cohort, LossMetric, Reference
-from tidegate.watch.performance import evaluate as evaluate_performance
-from tidegate.watch.rhythm import Rhythm
+from tidegate.watch.drift.drift import DriftContext
+from tidegate.watch.drift.drift import evaluate as evaluate_drift
+from tidegate.watch.histograms.histogram import Histogram
+from tidegate.watch.histograms.layout import Layout
+from tidegate.watch.performance.performance import Cohort, LossMetric, Reference
+from tidegate.watch.performance.performance import evaluate as evaluate_performance
 
 HOUR_S = 3_600.0
 WEEK_H = 168

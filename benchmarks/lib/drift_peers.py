@@ -18,10 +18,10 @@ import numpy as np
 
 from lib.drift_months import TRAFFIC
 from lib.drifting import FACTORS, Floats
-from tidegate.watch.baseline import Baseline, BaselineRowsGiven, baseline_of
+from tidegate.watch.baseline.baseline import Baseline, BaselineRowsGiven, baseline_of
 from tidegate.watch.budget import Budget
-from tidegate.watch.drift import DriftContext, evaluate
-from tidegate.watch.histogram import Histogram
+from tidegate.watch.drift.drift import DriftContext, evaluate
+from tidegate.watch.histograms.histogram import Histogram
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "peers" / "drift"
 FEATURES, DAY_ROWS, DAY_H = 4, 600, 24

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import special, stats
 from scipy.spatial import distance
 
-from tidegate.watch.drift import Drift, evaluate
-from tidegate.watch.histogram import Histogram, reference
-from tidegate.watch.layout import Layout
+from tidegate.watch.drift.drift import Drift, evaluate
+from tidegate.watch.histograms.histogram import Histogram, reference
+from tidegate.watch.histograms.layout import Layout
 
 Floats = NDArray[np.float64]
 Shape = Callable[[Floats], NDArray[np.generic]]

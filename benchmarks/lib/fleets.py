@@ -12,8 +12,8 @@ from tidegate.core.engines.placement import PROCESSES, Placement
 from tidegate.core.ports import Handle, ReplicaObservation, ReplicaSpec
 from tidegate.core.reconcile.fleet import ReconcileLimits
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
-from tidegate.loops.replica_engine import ReplicaEngine
+from tidegate.loops.reconcile.reconcile import ReconcileDependencies, Reconciler
+from tidegate.loops.reconcile.replica_engine import ReplicaEngine
 from tidegate.store.database.engine import Store
 from tidegate.store.tables import EndpointRow, HistoryRow, ModelRow, ReplicaRow, VariantRow, VersionRow
 from tidegate.wiring import Container

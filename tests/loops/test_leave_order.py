@@ -23,8 +23,8 @@ from tidegate.core.engines.placement import PROCESSES, Placement
 from tidegate.core.ports import Handle, ReplicaObservation, ReplicaSpec
 from tidegate.core.reconcile.fleet import ReconcileLimits
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
-from tidegate.loops.replica_engine import ReplicaEngine
+from tidegate.loops.reconcile.reconcile import ReconcileDependencies, Reconciler
+from tidegate.loops.reconcile.replica_engine import ReplicaEngine
 from tidegate.loops.runner import Loop, Runner
 from tidegate.services.gateways.snapshots import Snapshots
 from tidegate.store.endpoints.endpoints import replicas_of

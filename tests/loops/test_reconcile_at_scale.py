@@ -13,8 +13,8 @@ from support.queries import counted
 from tidegate.core.endpoints.effective import AutomatedReplicas, AutomatedWeights, Share, Split
 from tidegate.core.reconcile.fleet import Fleet, Plan, ReconcileLimits, World
 from tidegate.core.reconcile.plan import plan
-from tidegate.loops import reconcile
-from tidegate.loops.reconcile import CALM_S, CHANGING_S
+from tidegate.loops.reconcile import reconcile
+from tidegate.loops.reconcile.reconcile import CALM_S, CHANGING_S
 from tidegate.store.endpoints import automation
 from tidegate.store.endpoints.history import Entry
 from tidegate.store.fleet.fleet import load_snapshot, save_snapshot

@@ -14,8 +14,8 @@ from tidegate.adapters.backends import Backends
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import ReplicaSpec
 from tidegate.core.reconcile.fleet import ReconcileLimits
-from tidegate.loops.adoption import stop_replicas
-from tidegate.loops.standby import Standby
+from tidegate.loops.reconcile.adoption import stop_replicas
+from tidegate.loops.reconcile.standby import Standby
 from tidegate.services.gateways.snapshots import Broadcast, Snapshots
 
 

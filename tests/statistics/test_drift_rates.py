@@ -8,11 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tidegate.watch import bounds
-from tidegate.watch.drift import Drift, evaluate
-from tidegate.watch.histogram import Histogram, reference
-from tidegate.watch.layout import Layout
-from tidegate.watch.values import Floats
+from tidegate.watch.drift.drift import Drift, evaluate
+from tidegate.watch.histograms import bounds
+from tidegate.watch.histograms.histogram import Histogram, reference
+from tidegate.watch.histograms.layout import Layout
+from tidegate.watch.histograms.values import Floats
 
 pytestmark = pytest.mark.long
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tidegate.watch import estimated
-from tidegate.watch.estimated import Estimate, estimate_classifier, estimate_error
-from tidegate.watch.values import Floats
+from tidegate.watch.histograms.values import Floats
+from tidegate.watch.performance import estimated
+from tidegate.watch.performance.estimated import Estimate, estimate_classifier, estimate_error
 
 pytestmark = pytest.mark.long
 

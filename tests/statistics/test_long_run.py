@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tidegate.watch.long_run import DailyReference, DayLosses, evaluate_days
-from tidegate.watch.performance import LossMetric, Reference
+from tidegate.watch.performance.long_run import DailyReference, DayLosses, evaluate_days
+from tidegate.watch.performance.performance import LossMetric, Reference
 
 ROWS, RISK, TIMES = 900, 0.25, 1_500
 ACCURACY = LossMetric("accuracy")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tidegate.watch import betting, metrics
-from tidegate.watch.performance import Cohort, LossMetric, Reference, evaluate
-from tidegate.watch.values import Floats
+from tidegate.watch.histograms.values import Floats
+from tidegate.watch.performance import betting, metrics
+from tidegate.watch.performance.performance import Cohort, LossMetric, Reference, evaluate
 
 pytestmark = pytest.mark.long
 

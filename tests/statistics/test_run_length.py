@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from lib.drift_months import TRAFFIC, month
-from tidegate.watch import drift, performance
 from tidegate.watch.budget import DAY_S, Budget
-from tidegate.watch.clustering import Clustering
-from tidegate.watch.drift import DriftContext
-from tidegate.watch.histogram import Histogram
-from tidegate.watch.layout import Layout
-from tidegate.watch.performance import Cohort, LossMetric, Reference
+from tidegate.watch.drift import drift
+from tidegate.watch.drift.drift import DriftContext
+from tidegate.watch.histograms.clustering import Clustering
+from tidegate.watch.histograms.histogram import Histogram
+from tidegate.watch.histograms.layout import Layout
+from tidegate.watch.performance import performance
+from tidegate.watch.performance.performance import Cohort, LossMetric, Reference
 
 pytestmark = pytest.mark.long
 

@@ -13,9 +13,9 @@ from tidegate.core.engines.capabilities import KUBERNETES
 from tidegate.core.engines.placement import Placement
 from tidegate.core.reconcile.fleet import GatewayFacts, ReconcileLimits
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
-from tidegate.loops.replica_engine import ReplicaEngine
-from tidegate.loops.workload_engines import EnginesUsed, WorkloadEngines
+from tidegate.loops.reconcile.reconcile import ReconcileDependencies, Reconciler
+from tidegate.loops.reconcile.replica_engine import ReplicaEngine
+from tidegate.loops.reconcile.workload_engines import EnginesUsed, WorkloadEngines
 from tidegate.store.fleet.fleet import load_snapshot
 from tidegate.wire.rest import DeployRequest
 from tidegate.wire.snapshot import decode_snapshot

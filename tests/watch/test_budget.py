@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tidegate.errors import InvalidArgument
 from tidegate.watch.budget import DAY_S, SHARES, Budget
-from tidegate.watch.sizes import Levels, critical_value
+from tidegate.watch.histograms.sizes import Levels, critical_value
 
 
 @given(st.lists(st.floats(1.0, 10 * DAY_S), max_size=60))

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tidegate.watch.metrics import CALIBRATION_ROWS_MIN, calibration_error
-from tidegate.watch.values import Floats
+from tidegate.watch.histograms.values import Floats
+from tidegate.watch.performance.metrics import CALIBRATION_ROWS_MIN, calibration_error
 
 TRIALS = 200
 

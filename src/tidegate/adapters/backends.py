@@ -154,7 +154,7 @@ def build_engines(parts: EngineParts) -> Engines:
 class Backends:
     """A `Backend` over others. One whose engine does not answer keeps no other from its work.
 
-    Of engines that place replicas themselves it checks placements and reads logs; `loops.workload_engines` does the
+    Of engines that place replicas themselves it checks placements and reads logs; `loops.reconcile` does the
     rest.
     """
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from tidegate.control.limits import limits_of
 from tidegate.core.backoff import Backoff
 from tidegate.core.reconcile.fleet import GatewayFacts
-from tidegate.loops.adoption import adopt
-from tidegate.loops.reconcile import Reconciler
-from tidegate.loops.standby import Standby
+from tidegate.loops.reconcile.adoption import adopt
+from tidegate.loops.reconcile.reconcile import Reconciler
+from tidegate.loops.reconcile.standby import Standby
 from tidegate.services.leadership import STEP_S, Term
 from tidegate.wiring import Container
 

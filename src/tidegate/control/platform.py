@@ -20,17 +20,18 @@ from tidegate.control.limits import limits_of
 from tidegate.control.options import Options
 from tidegate.control.site import Site
 from tidegate.core.reconcile.fleet import GatewayFacts
-from tidegate.loops import autoscale, gateways
-from tidegate.loops.adoption import stop_replicas
-from tidegate.loops.compactor import CompactorSupervisor
 from tidegate.loops.follow import FollowDependencies, RegistryWatch
-from tidegate.loops.gateways import GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.publish import KeyHashes
-from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
-from tidegate.loops.replica_engine import ReplicaEngine
+from tidegate.loops.processes import gateways
+from tidegate.loops.processes.compactor import CompactorSupervisor
+from tidegate.loops.processes.gateways import GatewaySupervisor
+from tidegate.loops.reconcile.adoption import stop_replicas
+from tidegate.loops.reconcile.publish import KeyHashes
+from tidegate.loops.reconcile.reconcile import ReconcileDependencies, Reconciler
+from tidegate.loops.reconcile.replica_engine import ReplicaEngine
+from tidegate.loops.reconcile.workload_engines import ENGINES_USED_DIR, EnginesUsed, WorkloadEngines
 from tidegate.loops.runner import Loop, Runner
-from tidegate.loops.workload_engines import ENGINES_USED_DIR, EnginesUsed, WorkloadEngines
+from tidegate.loops.scaling import autoscale
 from tidegate.services.leadership import Term
 from tidegate.services.platform_keys import PlatformKeys
 from tidegate.settings import Settings

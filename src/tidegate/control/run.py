@@ -25,9 +25,9 @@ from tidegate.control.state import ControlState, remove_state, write_state
 from tidegate.control.succession import succeed
 from tidegate.errors import EXIT_FAILED, Internal, NotRunning, TidegateError
 from tidegate.listening import required_key
-from tidegate.loops.compactor import CompactorSupervisor
-from tidegate.loops.gateways import GatewaySettings, GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
+from tidegate.loops.processes.compactor import CompactorSupervisor
+from tidegate.loops.processes.gateways import GatewaySettings, GatewaySupervisor
 from tidegate.services.platform_keys import check_keys
 from tidegate.settings import Settings
 from tidegate.system import atomic

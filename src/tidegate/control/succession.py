@@ -19,7 +19,7 @@ from tidegate.control.checks import check_port, holder_of
 from tidegate.control.options import Options
 from tidegate.control.state import ControlState, read_state
 from tidegate.errors import DataDirInUse, TidegateError
-from tidegate.loops.gateways import MODULE
+from tidegate.loops.processes.gateways import MODULE
 from tidegate.settings import Settings
 from tidegate.system.ending import LEAVE
 from tidegate.version import __version__

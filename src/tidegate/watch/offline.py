@@ -11,14 +11,14 @@ from typing import Any, Literal
 import numpy as np
 
 from tidegate.errors import InvalidArgument
-from tidegate.watch.drift import DriftContext, DriftRule
-from tidegate.watch.drift import evaluate as evaluate_drift
-from tidegate.watch.histogram import Histogram, reference
-from tidegate.watch.layout import BINS
-from tidegate.watch.losses import absolute_losses, clip_of, error_losses
-from tidegate.watch.performance import Cohort, LossMetric, PerformanceRule, Reference
-from tidegate.watch.performance import evaluate as evaluate_performance
-from tidegate.watch.values import Floats, column, numbers
+from tidegate.watch.drift.drift import DriftContext, DriftRule
+from tidegate.watch.drift.drift import evaluate as evaluate_drift
+from tidegate.watch.histograms.histogram import Histogram, reference
+from tidegate.watch.histograms.layout import BINS
+from tidegate.watch.histograms.values import Floats, column, numbers
+from tidegate.watch.performance.losses import absolute_losses, clip_of, error_losses
+from tidegate.watch.performance.performance import Cohort, LossMetric, PerformanceRule, Reference
+from tidegate.watch.performance.performance import evaluate as evaluate_performance
 
 Columns = dict[str, Any]
 

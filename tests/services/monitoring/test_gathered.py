@@ -16,8 +16,8 @@ from tidegate.services.monitoring import gathered as counting
 from tidegate.services.monitoring.baselines import BaselineRows, KnownBaseline, Made, make_baseline
 from tidegate.services.monitoring.gathered import WHOLE, GatheredBlock, gathered
 from tidegate.services.monitoring.summary import FEATURES_MAX, summary_of
-from tidegate.watch.losses import labels_of
-from tidegate.watch.rhythm import HOUR_S
+from tidegate.watch.baseline.rhythm import HOUR_S
+from tidegate.watch.performance.losses import labels_of
 from tidegate.wire.monitoring import BaselineView, MonitorResult
 from tidegate.wire.signature import Signature, TensorSpec
 

@@ -24,7 +24,7 @@ from tidegate.capture.units.calls import slices, taken
 from tidegate.capture.units.events import label_numbers
 from tidegate.capture.units.exposures import Exposures
 from tidegate.capture.units.values import UnitEvents
-from tidegate.watch.losses import distances, error_losses, labels_of
+from tidegate.watch.performance.losses import distances, error_losses, labels_of
 from tidegate.wire.experiments import Metric
 from tidegate.wire.units import Floats, Ints, UnitQuery
 
@@ -65,7 +65,7 @@ def compared(store: CaptureReader, query: UnitQuery, exposures: Exposures) -> Ma
 
 
 def losses(how: str, outputs: pa.ChunkedArray, labels: pa.ChunkedArray) -> Floats:
-    """A value for each row by the rules of `watch.losses`; NaN where label and prediction cannot be compared.
+    """A value for each row by the rules of `watch.performance`; NaN where label and prediction cannot be compared.
 
     >>> losses("accuracy", pa.chunked_array([["gold", "1"]]), pa.chunked_array([['"gold"', "1"]])).tolist()
     [1.0, 1.0]

@@ -15,9 +15,9 @@ from tidegate.sequential.turned import turned_bad
 from tidegate.sequential.units import Units
 from tidegate.services.canaries.evidence import LEVEL, ComparedSides
 from tidegate.services.canaries.tallies import CanaryTally
-from tidegate.watch.drift import Drift, DriftContext, DriftRule, evaluate
-from tidegate.watch.histogram import Histogram
-from tidegate.watch.layout import layout_of
+from tidegate.watch.drift.drift import Drift, DriftContext, DriftRule, evaluate
+from tidegate.watch.histograms.histogram import Histogram
+from tidegate.watch.histograms.layout import layout_of
 from tidegate.wire.experiments import GuardrailState, GuardrailView
 
 ALPHA = 0.05

@@ -27,7 +27,7 @@ from tidegate.store.endpoints import endpoints as rows
 from tidegate.store.endpoints.automation import word_of
 from tidegate.store.fleet.fleet import capture_rules_of
 from tidegate.store.tables import AutomatedReplicasRow, EndpointRow, VersionRow
-from tidegate.watch.rhythm import zone_of
+from tidegate.watch.baseline.rhythm import zone_of
 from tidegate.wire.decoding import convert
 from tidegate.wire.importing import ImportedAs, ImportRequest, ImportResult
 from tidegate.wire.signature import Signature

@@ -13,7 +13,7 @@ GATEWAY_SEEN_S = 30.0
 """A gateway that polled for the snapshot within so long counts as alive, whoever started it.
 
 After that nothing waits for it to let go of a replica (`core.reconcile.leaving`), and one that was started elsewhere is
-shown as `down`. Processes that this control plane started are watched, and started again, by `loops.gateways`.
+shown as `down`. Processes that this control plane started are watched, and started again, by `loops.processes`.
 """
 GATEWAY_FORGOTTEN_S = 3600.0
 """One that others started, and that has not polled for so long, is no gateway of this platform any more."""

@@ -23,7 +23,7 @@ from tidegate.store.database.engine import Store
 from tidegate.store.jobs import jobs as rows
 from tidegate.store.jobs import uploads as upload_rows
 from tidegate.store.tables import JobRow
-from tidegate.watch.rhythm import zone_of
+from tidegate.watch.baseline.rhythm import zone_of
 from tidegate.wire import rest
 from tidegate.wire.monitoring import BaselineRequest
 

@@ -26,10 +26,10 @@ from tidegate.store import audit
 from tidegate.store import monitoring as rows
 from tidegate.store.database.engine import Store
 from tidegate.store.tables import BaselineRow
-from tidegate.watch.baseline import Baseline, BaselineRowsGiven, baseline_of
-from tidegate.watch.duplicates import chunk_shares, row_hashes
-from tidegate.watch.histogram import Histogram, reference
-from tidegate.watch.values import column, is_missing
+from tidegate.watch.baseline.baseline import Baseline, BaselineRowsGiven, baseline_of
+from tidegate.watch.drift.duplicates import chunk_shares, row_hashes
+from tidegate.watch.histograms.histogram import Histogram, reference
+from tidegate.watch.histograms.values import column, is_missing
 from tidegate.wire.decoding import convert
 from tidegate.wire.monitoring import BaselineColumn, BaselineSource, BaselineView
 from tidegate.wire.signature import Signature

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tidegate.services.monitoring.place import Place
-from tidegate.watch import bounds
-from tidegate.watch.values import Floats
+from tidegate.watch.histograms import bounds
+from tidegate.watch.histograms.values import Floats
 from tidegate.wire.monitoring import MonitorResult, Severity
 
 REQUESTS_MIN = 20

@@ -9,11 +9,11 @@ from tidegate.clock import rfc3339
 from tidegate.services.monitoring.baselines import KnownBaseline
 from tidegate.services.monitoring.gathered import WHOLE, GatheredBlock, GatheredPart
 from tidegate.services.monitoring.place import Place
-from tidegate.watch.clustering import Clustering
-from tidegate.watch.drift import Drift, DriftContext, evaluate
-from tidegate.watch.duplicates import CHUNK_ROWS, Repeats
-from tidegate.watch.histogram import Histogram
-from tidegate.watch.rates import RateChange, rate_changes
+from tidegate.watch.drift.drift import Drift, DriftContext, evaluate
+from tidegate.watch.drift.duplicates import CHUNK_ROWS, Repeats
+from tidegate.watch.drift.rates import RateChange, rate_changes
+from tidegate.watch.histograms.clustering import Clustering
+from tidegate.watch.histograms.histogram import Histogram
 from tidegate.wire.monitoring import Histograms, MonitorName, MonitorResult, Severity
 
 QUALITY_DIFFERENCE = 0.01

@@ -38,7 +38,7 @@ from tidegate.services.monitoring.production import FIRST_S_MAX, ROWS_MIN, SPAN_
 from tidegate.services.monitoring.recording import capture_result
 from tidegate.store.monitoring import Block
 from tidegate.watch.budget import DAY_S, Budget
-from tidegate.watch.losses import labels_of
+from tidegate.watch.performance.losses import labels_of
 from tidegate.wire.capture import CaptureView
 from tidegate.wire.monitoring import MonitorResult
 from tidegate.wire.signature import Signature

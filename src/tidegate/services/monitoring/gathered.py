@@ -15,10 +15,10 @@ import numpy as np
 
 from tidegate.core.monitoring.columns import Array, WatchedColumns
 from tidegate.services.monitoring.baselines import KnownBaseline
-from tidegate.watch.duplicates import CHUNK_ROWS, CHUNKS_MAX, Repeats, row_hashes
-from tidegate.watch.histogram import Histogram
-from tidegate.watch.rhythm import HOUR_S
-from tidegate.watch.values import canonicals
+from tidegate.watch.baseline.rhythm import HOUR_S
+from tidegate.watch.drift.duplicates import CHUNK_ROWS, CHUNKS_MAX, Repeats, row_hashes
+from tidegate.watch.histograms.histogram import Histogram
+from tidegate.watch.histograms.values import canonicals
 
 WHOLE = ""
 ROWS_AT_ONCE = 100_000

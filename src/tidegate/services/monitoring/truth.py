@@ -12,9 +12,9 @@ import numpy as np
 
 from tidegate.core.monitoring.columns import Array, WatchedColumns
 from tidegate.errors import InvalidArgument
-from tidegate.watch.losses import absolute_losses, clip_of, error_losses
-from tidegate.watch.performance import LossMetric
-from tidegate.watch.values import Floats, column, datatype_of, is_missing, numbers
+from tidegate.watch.histograms.values import Floats, column, datatype_of, is_missing, numbers
+from tidegate.watch.performance.losses import absolute_losses, clip_of, error_losses
+from tidegate.watch.performance.performance import LossMetric
 from tidegate.wire.signature import Signature
 
 CLASSES_MAX = 50

@@ -11,7 +11,7 @@ import numpy as np
 
 from tidegate.core.captured import Array, ShadowPairs
 from tidegate.sequential.paired import paired
-from tidegate.watch.losses import distances, error_losses, labels_of
+from tidegate.watch.performance.losses import distances, error_losses, labels_of
 from tidegate.wire.shadows import PairedView
 from tidegate.wire.signature import PREDICTION, Signature
 
@@ -131,7 +131,7 @@ def _single(answers: Array) -> Array:
 
 
 def _right(answers: Array, labels: Array) -> Array:
-    """Which answers are their label, by the rule that monitors have for that (`watch.losses.error_losses`)."""
+    """Which answers are their label, by the rule that monitors have for that (`losses.error_losses`)."""
     if answers.ndim > 1:
         return np.zeros(len(answers), dtype=np.int64)
     is_right: Array = error_losses(answers, labels_of(labels)) == 0

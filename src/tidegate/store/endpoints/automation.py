@@ -1,5 +1,5 @@
 """Rows of automations: weights (and what is stable) of loops/experiment and of people who act on an experiment or
-canary, replicas by version of loops/autoscale. People's spec stays as it is; `core.endpoints.effective` says what is in
+canary, replicas by version of loops/scaling. People's spec stays as it is; `core.endpoints.effective` says what is in
 effect of both.
 
 Loops call it in transactions of the leader's fenced store. Where the endpoint `seen` is gone,

@@ -236,7 +236,7 @@ class AutomatedWeightsRow(Stamped, Base):
 
 
 class AutomatedReplicasRow(Stamped, Base):
-    """How many replicas a version shall have, while a loop decides that (written by loops/autoscale alone)."""
+    """How many replicas a version shall have, while a loop decides that (written by loops/scaling alone)."""
 
     __tablename__ = "automated_replicas"
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tidegate.services.monitoring.performance.long_run import LongRun
-from tidegate.watch.long_run import DailyReference, DayLosses, evaluate_days
-from tidegate.watch.performance import LossMetric, Reference
+from tidegate.watch.performance.long_run import DailyReference, DayLosses, evaluate_days
+from tidegate.watch.performance.performance import LossMetric, Reference
 
 DAY_S = 86_400.0
 ACCURACY = LossMetric("accuracy")

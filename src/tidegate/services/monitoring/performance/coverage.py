@@ -14,8 +14,8 @@ import numpy as np
 
 from tidegate.services.monitoring.performance.labels import Labelled
 from tidegate.services.monitoring.place import Place
-from tidegate.watch.bounds import rate_change_p
 from tidegate.watch.budget import DAY_S
+from tidegate.watch.histograms.bounds import rate_change_p
 from tidegate.wire.monitoring import MonitorResult
 
 RATIO = 2.0

@@ -16,8 +16,8 @@ from tidegate.core.monitoring.columns import Array, WatchedColumns
 from tidegate.services.monitoring.baselines import KnownBaseline
 from tidegate.services.monitoring.place import Place
 from tidegate.services.monitoring.truth import Truth
-from tidegate.watch.estimated import Estimate, estimate_classifier, estimate_error
-from tidegate.watch.values import Floats, canonicals, is_missing
+from tidegate.watch.histograms.values import Floats, canonicals, is_missing
+from tidegate.watch.performance.estimated import Estimate, estimate_classifier, estimate_error
 from tidegate.wire.monitoring import MonitorResult
 
 EVERY_S = 3600.0

@@ -17,9 +17,9 @@ from tidegate.services.monitoring.baselines import KnownBaseline
 from tidegate.services.monitoring.data import pair
 from tidegate.services.monitoring.performance.labels import Labelled
 from tidegate.services.monitoring.place import Place
-from tidegate.watch.drift import DriftContext, DriftRule, evaluate
-from tidegate.watch.histogram import Histogram
-from tidegate.watch.rhythm import rows_by_hour
+from tidegate.watch.baseline.rhythm import rows_by_hour
+from tidegate.watch.drift.drift import DriftContext, DriftRule, evaluate
+from tidegate.watch.histograms.histogram import Histogram
 from tidegate.wire.monitoring import MonitorResult
 
 LABEL = "label"

@@ -10,10 +10,10 @@ from tidegate.core.monitoring.columns import Array, WatchedColumns
 from tidegate.services.monitoring.baselines import KnownBaseline
 from tidegate.services.monitoring.place import Place
 from tidegate.services.monitoring.truth import Truth
-from tidegate.watch import metrics
-from tidegate.watch.performance import Cohort, MetricReading, PerformanceRule, evaluate
-from tidegate.watch.rhythm import rows_by_hour
-from tidegate.watch.values import Floats, canonicals
+from tidegate.watch.baseline.rhythm import rows_by_hour
+from tidegate.watch.histograms.values import Floats, canonicals
+from tidegate.watch.performance import metrics
+from tidegate.watch.performance.performance import Cohort, MetricReading, PerformanceRule, evaluate
 from tidegate.wire.monitoring import MonitorResult, Severity
 
 CRITICAL_DROP = 0.1

@@ -16,8 +16,8 @@ from tidegate.services.monitoring.performance.labels import CRITICAL_DROP, Label
 from tidegate.services.monitoring.place import Place
 from tidegate.store.monitoring import Block
 from tidegate.watch.budget import DAY_S
-from tidegate.watch.long_run import DailyReference, DayLosses, evaluate_days
-from tidegate.watch.performance import MetricReading
+from tidegate.watch.performance.long_run import DailyReference, DayLosses, evaluate_days
+from tidegate.watch.performance.performance import MetricReading
 from tidegate.wire.monitoring import MonitorResult, Severity
 
 HALF_DAYS, WHOLE_DAYS = 14, 28

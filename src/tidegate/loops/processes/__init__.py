@@ -1,0 +1,1 @@
+"""Loops that keep processes running beside the control plane: gateways and compactor."""

@@ -1,0 +1,1 @@
+"""The reconcile loop and what carries out its plans on engines; taking over, and standing by."""
