@@ -154,23 +154,24 @@ def _report(cases: list[Case]) -> int:
 
 def _decisions() -> str:
     """Nanoseconds of processor time that a decision takes, in this process: the least of many runs."""
-    contexts = [AssignmentContext("sums", "id", f"user-{number}") for number in range(UNITS)]
     everybody = frozenset({"control", "treatment"})
 
-    def cost(allocation: Allocation) -> str:
+    def cost(allocation: Allocation, units: int = UNITS) -> str:
+        contexts = [AssignmentContext("sums", "id", f"user-{number}") for number in range(units)]
         decide = Decider(allocation).decide
 
         def run() -> None:
             for context in contexts:
                 decide(context, everybody)
 
-        best_s = min(timeit.repeat(run, timer=time.process_time, number=1, repeat=DECISIONS // UNITS))
-        return f"{1e9 * best_s / UNITS:.0f}"
+        best_s = min(timeit.repeat(run, timer=time.process_time, number=1, repeat=DECISIONS // units))
+        return f"{1e9 * best_s / units:.0f}"
 
     arms = (Arm("control", "1", 75.0, share=50.0), Arm("treatment", "2", 25.0, share=50.0))
     rows = [
         ("one version", cost(Allocation("salt", (Arm("control", "1", 100.0),), 1))),
-        ("experiment", cost(Allocation("salt", arms, 1, "blue", 1))),
+        ("experiment, of units that came before", cost(Allocation("salt", arms, 1, "blue", 1))),
+        ("experiment, of new ones", cost(Allocation("salt", arms, 1, "blue", 1), 5 * UNITS)),
         ("experiment at half coverage", cost(Allocation("salt", arms, 1, "blue", 1, 0.5, "control"))),
     ]
     return table(("decision", "ns"), rows)

@@ -107,6 +107,19 @@ def test_a_metric_of_which_nothing_is_known_is_no_number() -> None:
 
 
 @pytest.mark.parametrize(
+    ("lower", "upper", "said"),
+    [
+        (-0.01, 0.2, "higher, and lies between \u22121 % and 20 %. This"),
+        (-0.01, None, "higher, and is at least \u22121 %: nothing bounds it from above yet. This"),
+        (None, 0.2, "higher, and is at most 20 %: nothing bounds it from below yet. This"),
+        (None, None, "higher, and nothing bounds it yet. This"),
+    ],
+)
+def test_an_interval_is_said_with_the_bounds_that_it_has(lower: float | None, upper: float | None, said: str) -> None:
+    assert said in effect_said(replace(metric(900), lower=lower, upper=upper))
+
+
+@pytest.mark.parametrize(
     ("view", "said"),
     [
         (experiment(), "it goes on"),

@@ -158,6 +158,34 @@ def test_a_decision_tells_all_that_an_analysis_needs() -> None:
         assert made is one.decide(context(unit), EVERYBODY), "it is made once"
 
 
+def test_units_get_what_their_hash_says_however_many_came_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assign, "_UNITS_KEPT_MAX", 64)
+    one, table = decider(), WeightedVariants({"control": 75, "treatment": 25})
+    long = [f"{unit}{'x' * 200}" for unit in UNITS[:60]]
+    for unit in [*UNITS[:120], *long, *UNITS[:120]]:
+        made = one.decide(context(unit), EVERYBODY)
+        assert made is not None
+        assert made.assigned == table.variant("salt", unit)
+        assert len(one._kept) <= 64, "what is kept is bounded"
+        assert not set(long) & set(one._kept), "keys of any length would be held"
+
+
+def test_a_unit_that_came_before_is_not_hashed_again() -> None:
+    one = decider()
+    hashed: list[str] = []
+    find = one._find
+
+    def noted(unit: str) -> int:
+        hashed.append(unit)
+        return find(unit)
+
+    one._find = noted
+    for _ in range(3):
+        one.decide(context("user-1"), EVERYBODY)
+        one.decide(context(None, request_id="a"), EVERYBODY)
+    assert hashed == ["user-1", "a", "a", "a"], "ids of requests do not come back: nothing is kept of them"
+
+
 def test_without_a_unit_the_request_s_id_is_one() -> None:
     one = decider()
     assert one.decide(context(None, request_id="a"), EVERYBODY) is one.decide(context("a"), EVERYBODY)

@@ -21,6 +21,9 @@ _FIRST_64_BITS = Struct(">Q24x").unpack
 _STEP = 2.0**-53
 FALL_OVER_SALT = "\x1ffall-over"
 _STAND_INS_MAX = 64
+_UNITS_KEPT_MAX = 8192
+_UNIT_KEPT_CHARS_MAX = 64
+"""Longer ones are hashed anew each time, so that what is kept for an endpoint stays below two megabytes."""
 
 
 def unit_interval(salt: str, unit: str) -> float:
@@ -135,13 +138,17 @@ class Allocation:
 
 
 class Decider:
-    """Decides for one endpoint as one snapshot has it. Equal decisions are one object: made once, then looked up."""
+    """Decides for one endpoint as one snapshot has it. Equal decisions are one object: made once, then looked up.
+
+    What a unit got is kept while there is room: units often come back, and hashing is most of what a decision takes.
+    """
 
     __slots__ = (
         "_allocation",
         "_arms",
         "_assignment",
         "_find",
+        "_kept",
         "_made",
         "_pins",
         "_salt",
@@ -167,6 +174,7 @@ class Decider:
         self._salt = allocation.salt
         self._find = self._assignment.finder(allocation.salt)
         self._usual = [self._decision(place) for place in self._assignment.places]
+        self._kept: dict[str, Decision] = {}
 
     def decide(self, context: AssignmentContext, available: frozenset[str]) -> Decision | None:
         """The decision for a request, with the variants that have a replica now.
@@ -179,11 +187,25 @@ class Decider:
         usual = self._usual
         if not usual:
             return None
-        unit = context.unit or context.request_id
-        decision = usual[self._find(unit)] if len(usual) > 1 else usual[0]
+        if len(usual) == 1:
+            decision = usual[0]
+        elif not context.unit:
+            decision = usual[self._find(context.request_id)]
+        else:
+            decision = self._kept.get(context.unit) or self._of_unit(context.unit)
         if decision.assigned in available:
             return decision
-        return self._answered_by(decision, self._stand_in(unit, available))
+        return self._answered_by(decision, self._stand_in(context.unit or context.request_id, available))
+
+    def _of_unit(self, unit: str) -> Decision:
+        """What its hash says, kept for the next time. Where all room is taken, all of it is made."""
+        decision = self._usual[self._find(unit)]
+        if len(unit) <= _UNIT_KEPT_CHARS_MAX:
+            kept = self._kept
+            if len(kept) >= _UNITS_KEPT_MAX:
+                kept.clear()
+            kept[unit] = decision
+        return decision
 
     def pinned(self, name: str) -> Arm | None:
         """The variant whose version has this number or label, else the variant of this name."""

@@ -144,12 +144,20 @@ def effect_said(one: MetricView) -> str:
     if one.improvement is None:
         return f"{name} is {means}: no share of control's value, which is 0."
     moved = f"{share_said(abs(one.improvement))} {'higher' if one.improvement >= 0 else 'lower'}"
-    lower, upper = known(one.lower), known(one.upper)
-    between = (
-        "" if lower is None or upper is None else f", and lies between {share_said(lower)} and {share_said(upper)}"
-    )
+    between = _bounds_said(known(one.lower), known(one.upper))
     end = {"a": "control is better", "b": f"{variant} is better"}.get(one.winner or "", "this may be chance")
     return f"{name} is {means}: {moved}{between}. {end[0].upper()}{end[1:]}."
+
+
+def _bounds_said(lower: float | None, upper: float | None) -> str:
+    """Between what the change lies; where one end is not known, from where on or up to where, and that of the other."""
+    if lower is not None and upper is not None:
+        return f", and lies between {share_said(lower)} and {share_said(upper)}"
+    if lower is not None:
+        return f", and is at least {share_said(lower)}: nothing bounds it from above yet"
+    if upper is not None:
+        return f", and is at most {share_said(upper)}: nothing bounds it from below yet"
+    return ", and nothing bounds it yet"
 
 
 def ratio_said(one: RatioView) -> str:
