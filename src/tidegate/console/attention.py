@@ -9,6 +9,7 @@ from tidegate.clock import now
 from tidegate.console import words
 from tidegate.report.figures import alert_about
 from tidegate.wire.alerts import AlertView
+from tidegate.wire.parts import RolloutView
 from tidegate.wire.rest import Endpoint, Job, Status
 
 ERRORS_SHARE_MIN = 0.01
@@ -35,7 +36,8 @@ def attention(
 ) -> list[Item]:
     """The worst first. `shown` are the endpoints of the page; the status knows the others that need a look."""
     endpoints = {one.name: one for one in (*shown, *status.endpoints)}
-    found = [*_platform(status), *_endpoints(endpoints.values()), *_alerts(firing), *_jobs(failed)]
+    about = [*_endpoints(endpoints.values()), *_rollouts(status.rollouts)]
+    found = [*_platform(status), *about, *_alerts(firing), *_jobs(failed)]
     return sorted(found, key=lambda item: _ORDER[item.tone])
 
 
@@ -79,6 +81,20 @@ def _endpoints(endpoints: Iterable[Endpoint]) -> Iterator[Item]:
         if one.follow is not None and one.follow.state == "refused":
             text = f"version {one.follow.version}, which @{one.follow.alias} names, is refused: {one.follow.reason}"
             yield Item("warn", "refused", one.name, text, to)
+
+
+def _rollouts(found: Iterable[RolloutView]) -> Iterator[Item]:
+    """A canary that waits for a person, and versions that were taken back by themselves."""
+    for one in found:
+        to = f"/endpoints/{one.endpoint}/canary"
+        since = words.ago(one.at)
+        if one.state == "paused":
+            yield Item("warn", "paused", one.endpoint, f"the canary of version {one.version}: {one.reason}", to)
+        elif one.state == "aborted":
+            what = f"version {one.version} was taken back by its {one.kind} {since} ago: {one.reason}"
+            yield Item("warn", "rolled back", one.endpoint, what, to)
+        else:
+            yield Item("bad", "failed", one.endpoint, f"the {one.kind} of version {one.version}: {one.reason}", to)
 
 
 def _alerts(firing: Sequence[AlertView]) -> Iterator[Item]:

@@ -128,3 +128,19 @@ class EngineView:
     version: str = ""
     reason: str = ""
     backend: str = "docker"
+
+
+@dataclass(frozen=True)
+class RolloutView:
+    """A canary, or the guard of a version that was deployed at once, that a person should look at, since `at`.
+
+    `paused`: it goes no further by itself. `aborted`: the version was taken back by itself of late, and nobody has
+    changed the endpoint's traffic since. `failed`: it was to be taken back, and could not be.
+    """
+
+    endpoint: str
+    kind: Literal["canary", "guard"]
+    version: str
+    state: Literal["paused", "aborted", "failed"]
+    reason: str
+    at: float

@@ -11,7 +11,16 @@ from typing import Any, Literal
 from tidegate.wire.capture import CaptureView
 from tidegate.wire.exact import STRICT, Flag, Number, Whole
 from tidegate.wire.load import LoadView
-from tidegate.wire.parts import AnsweredView, AutomationView, DatabaseView, EngineView, LeaderView, QueueView, RedisView
+from tidegate.wire.parts import (
+    AnsweredView,
+    AutomationView,
+    DatabaseView,
+    EngineView,
+    LeaderView,
+    QueueView,
+    RedisView,
+    RolloutView,
+)
 
 # Also names of this module, which has all shapes for those who ask.
 from tidegate.wire.registering import Follow as Follow  # noqa: PLC0414
@@ -71,10 +80,8 @@ class Model:
 
 @dataclass(frozen=True)
 class ReplicaCount:
-    """Replicas wanted and replicas that answer.
-
-    `managed_by` is the engine that alone knows how many instances run (`cloudrun`): then the numbers are of the pool
-    that they are behind, which is one, ready or not. None: they are of replicas.
+    """Replicas wanted and replicas that answer. `managed_by` is the engine that alone knows how many instances run
+    (`cloudrun`): then the numbers are of the one pool that they are behind. None: they are of replicas.
     """
 
     desired: int
@@ -380,6 +387,7 @@ class Status:
     """How models' processes are kept from the platform's files on its machine, in words; None: not known yet."""
     endpoints_by_status: dict[str, int] = field(default_factory=dict)
     capture: CaptureView | None = None
+    rollouts: list[RolloutView] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

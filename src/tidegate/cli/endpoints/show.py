@@ -127,6 +127,7 @@ def _platform(now: Status) -> str:
             *_redis(now.redis),
             *([now.confinement] if now.confinement else []),
             *_captured(now),
+            *_rollouts(now),
             "",
             table(("gateway", "status", "url", "pid", "revision"), gateways, "no gateway runs"),
             *([] if away else ["", _shown(now)]),
@@ -168,6 +169,15 @@ def _engine(now: Status) -> list[str]:
     return [
         f"{'the container engine' if docker else now.engine.backend} is away: {now.engine.reason}",
         "replicas that run serve on; changes wait, and the platform goes on by itself when the engine is back",
+    ]
+
+
+def _rollouts(now: Status) -> list[str]:
+    """Canaries that wait for a person, and versions that were taken back by themselves of late."""
+    return [
+        f"{one.endpoint}: {one.kind} of version {one.version} {one.state} at {moment(one.at)}: {one.reason} "
+        f"('tidegate canary status {one.endpoint}')"
+        for one in now.rollouts
     ]
 
 

@@ -19,6 +19,8 @@ from tidegate.store.tables import EndpointRow
 from tidegate.store.tables.canaries import CanaryRow
 from tidegate.wire.canary import CanaryState
 
+BY_PEOPLE = "aborted by"
+"""How the reason begins where a person ended it."""
 Outcome = Literal["promoted", "aborted", "failed", "ended"]
 REASON_CHARS_MAX = 1000
 

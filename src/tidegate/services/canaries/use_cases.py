@@ -145,7 +145,7 @@ class Canaries:
         with self.store.transaction() as tx:
             row, canary = self._running(tx, endpoint)
             self._audit(tx, who, "canary abort", canary)
-            ending = changes.Ending("aborted", who.name, f"aborted by {who.name}")
+            ending = changes.Ending("aborted", who.name, f"{changes.BY_PEOPLE} {who.name}")
             changes.restore(tx, canary, row, ending, self.clock())
             view = canary_view(canary)
         self._woken()

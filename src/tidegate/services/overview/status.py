@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import tidegate
+from tidegate.clock import now
 from tidegate.errors import StoreUnavailable
 from tidegate.services.endpoints.lifecycle import Endpoints
+from tidegate.services.overview.rollouts import of_note
 from tidegate.store.database.engine import Store
 from tidegate.store.endpoints import endpoints as endpoint_rows
 from tidegate.store.fleet.fleet import snapshot_revision
@@ -70,7 +72,8 @@ class StatusReport:
         with self.store.reading() as tx:
             models, jobs = model_rows.count_models(tx), job_rows.count_by_state(tx)
             revision, counts = snapshot_revision(tx), endpoint_rows.count_by_status(tx)
+            rollouts = of_note(tx, now())
         look, rows_max = self.endpoints.shown, ENDPOINTS_SHOWN_MAX
         shown = look.page(rows_max)[0] if sum(counts.values()) <= rows_max else look.exceptions(rows_max)
-        counted = replace(status, models=models, jobs=jobs, revision=revision)
+        counted = replace(status, models=models, jobs=jobs, revision=revision, rollouts=rollouts)
         return replace(counted, endpoints=shown, endpoints_by_status=counts)
