@@ -30,7 +30,9 @@ def sweep(own: Path) -> int:
     for folder in gone:
         shutil.rmtree(folder, ignore_errors=True)
     if gone:
-        log.info("removed %d folder(s) of sockets that killed platforms had left in %s", len(gone), own.parent)
+        log.info(
+            "removed %d folder(s) of sockets that killed platforms had left in %s", len(gone), run_dir.SHORT_FOLDER
+        )
     return len(gone)
 
 

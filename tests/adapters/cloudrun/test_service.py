@@ -21,7 +21,7 @@ from tidegate.errors import InvalidArgument
 PLACEMENT = Placement("cloudrun", 1.5, 3 << 30)
 KEY = WorkloadKey("churn", "12", PLACEMENT, "trees")
 SPEC = WorkloadSpec(KEY, "churn", Path("unused"), 2, 7)
-REPLICA = s.Replica("image@sha256:1", "secret", "d" * 64, "r@p.iam.gserviceaccount.com", 4, {"TIDEGATE_DRAIN_S": "5"})
+REPLICA = s.Replica("image@sha256:1", "secret", "d" * 64, "r@p.iam.gserviceaccount.com", 4, 5.0)
 BOUNDS = s.Bounds(1, 3)
 
 

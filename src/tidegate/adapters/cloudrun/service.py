@@ -19,6 +19,7 @@ from tidegate.core.engines.cloudrun_registries import pulled
 from tidegate.core.engines.cloudrun_size import cloudrun_size
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.contents import HTTP_PORT, registry_of
+from tidegate.core.images.replica_env import KEY, by_name, replica_env
 from tidegate.core.workloads import WorkloadKey, WorkloadSpec
 from tidegate.errors import InvalidArgument
 from tidegate.wire.decoding import json_decoder
@@ -32,7 +33,6 @@ PLATFORM, ENDPOINT, VERSION = "tidegate-platform", "tidegate-endpoint", "tidegat
 FACTS, DIGEST, MODEL = "tidegate.io/workload-", "tidegate.io/digest", "tidegate.io/model"
 """Annotations; the first is followed by a workload's tag."""
 ARGS = ("--host", "0.0.0.0", "--port", str(HTTP_PORT), "--managed")  # noqa: S104 (in an instance of its own)
-THREADS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 CONTAINER = "replica"
 REQUEST_TIMEOUT_S = 300
 INSTANCES_MAX = 1000
@@ -77,14 +77,16 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Replica:
-    """What the container of a revision is made of. `key` is what gateways show it."""
+    """What the container of a revision is made of. `key` is what gateways show it, `drain_s` how long one that ends may
+    finish what it has.
+    """
 
     image: str
     key: str
     digest: str
     service_account: str
     concurrency: int
-    env: Mapping[str, str]
+    drain_s: float
 
 
 # -- names ----------------------------------------------------------------------------------------------------------
@@ -208,15 +210,15 @@ def _check_share(share: float, most: float, told: str, allowed: str) -> None:
 def shape_of(placement: Placement, bounds: Bounds, replica: Replica) -> str:
     """Twelve hexadecimal digits. They change with all that makes another revision, not with how its start is probed."""
     told = (cloudrun_size(placement.cpus, placement.memory_bytes), bounds, replica.image, replica.service_account)
-    text = f"{told!r}\0{replica.concurrency}\0{sorted(replica.env.items())!r}\0{replica.key}"
+    env = [("TIDEGATE_DRAIN_S", f"{replica.drain_s:g}")]
+    text = f"{told!r}\0{replica.concurrency}\0{env!r}\0{replica.key}"
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def template_of(spec: WorkloadSpec, bounds: Bounds, replica: Replica, revision: str) -> dict[str, Any]:
     """The whole of a revision: nothing of an earlier one's is left to the engine's memory."""
     cpus, memory_mib = cloudrun_size(spec.key.placement.cpus, spec.key.placement.memory_bytes)
-    env = {name: str(cpus) for name in THREADS} | dict(replica.env)
-    env |= {"MODEL_VERSION": spec.key.version, "TIDEGATE_API_KEY": replica.key}
+    env = replica_env(spec.key.version, replica.drain_s, cpus) | {KEY: replica.key}
     scaling: dict[str, Any] = {"minInstanceCount": bounds.min, "maxInstanceCount": max(bounds.max, 1)}
     if bounds.cpu is not None:
         scaling["cpuUtilization"] = bounds.cpu
@@ -237,7 +239,7 @@ def template_of(spec: WorkloadSpec, bounds: Bounds, replica: Replica, revision: 
                 "name": CONTAINER,
                 "image": replica.image,
                 "args": list(ARGS),
-                "env": [{"name": name, "value": value} for name, value in sorted(env.items())],
+                "env": by_name(env),
                 "ports": [{"name": "http1", "containerPort": HTTP_PORT}],
                 "resources": {
                     "limits": {"cpu": str(cpus), "memory": f"{memory_mib}Mi"},

@@ -46,7 +46,7 @@ Deliver = Callable[[WorkloadSpec], Delivery]
 @dataclass(frozen=True)
 class CloudRunParts:
     """What the engine is made of. `place` raises `InvalidArgument` where the settings do not name one; `key_of` works
-    out a replica's key from the name of its credential; `env` is what replicas are told beside it.
+    out a replica's key from the name of its credential; `drain_s` is how long one that ends may finish what it has.
     """
 
     platform: str
@@ -54,7 +54,7 @@ class CloudRunParts:
     connect: Callable[[CloudRunPlace], CloudRunApi]
     deliver: Deliver
     key_of: Callable[[str], str]
-    env: Mapping[str, str]
+    drain_s: float
 
 
 class CloudRunWorkloads:
@@ -268,7 +268,7 @@ class CloudRunWorkloads:
         image = kept or self._delivered(spec, place)
         key = self._parts.key_of(s.credential_of(spec.key))
         digest = _manifest(spec).digest
-        return s.Replica(image, key, digest, place.service_account, place.concurrency, self._parts.env)
+        return s.Replica(image, key, digest, place.service_account, place.concurrency, self._parts.drain_s)
 
     def _delivered(self, spec: WorkloadSpec, place: CloudRunPlace) -> str:
         delivery = self._parts.deliver(spec)
@@ -339,6 +339,6 @@ def build(
         lambda place: CloudRunApi(place, credentials),
         deliver,
         key_of,
-        {"TIDEGATE_DRAIN_S": f"{min(settings().drain_s, DRAIN_S_MAX):g}"},
+        min(settings().drain_s, DRAIN_S_MAX),
     )
     return CloudRunWorkloads(parts)

@@ -11,6 +11,7 @@ from typing import Any
 from tidegate.core.engines.fargate import CPUS, MEMORY_MIB, MIB, UNITS_A_CPU, fargate_size
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.contents import HTTP_PORT, USER_ID
+from tidegate.core.images.replica_env import KEY, by_name, replica_env
 from tidegate.core.names import check_fits
 from tidegate.core.workloads import WorkloadKey, WorkloadSpec
 from tidegate.errors import InvalidArgument
@@ -33,7 +34,6 @@ START_S_MIN, START_S_MAX, START_RETRIES_MAX = 60, 300, 10
 COLD_STARTS = 4
 FAILED_TASKS_MAX = 3
 """Tasks in a row that may fail before ECS starts no more of a deployment."""
-THREADS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 FARGATE = "FARGATE"
 
 
@@ -163,9 +163,7 @@ def stop_s(settings: Settings) -> int:
 
 def environment(spec: WorkloadSpec, settings: Settings, size: Size, env: Mapping[str, str]) -> dict[str, str]:
     """What the container's replica is told: the version, how long it drains, and its threads."""
-    threads = str(max(1, size.cpu_units // UNITS_A_CPU))
-    told = {name: env.get(name, threads) for name in THREADS}
-    return {"MODEL_VERSION": spec.key.version, "TIDEGATE_DRAIN_S": f"{settings.drain_s:g}", **told}
+    return replica_env(spec.key.version, settings.drain_s, size.cpu_units / UNITS_A_CPU, env)
 
 
 def task_definition(name: str, spec: WorkloadSpec, settings: Settings, container: Container) -> dict[str, Any]:
@@ -194,9 +192,9 @@ def _container(name: str, spec: WorkloadSpec, settings: Settings, container: Con
     env = dict(container.env)
     secrets = {}
     if container.key_parameter is None:
-        env["TIDEGATE_API_KEY"] = container.key
+        env[KEY] = container.key
     else:
-        secrets = {"secrets": [{"name": "TIDEGATE_API_KEY", "valueFrom": container.key_parameter}]}
+        secrets = {"secrets": [{"name": KEY, "valueFrom": container.key_parameter}]}
     pull = {"repositoryCredentials": {"credentialsParameter": container.pull_secret}} if container.pull_secret else {}
     gpus = {"resourceRequirements": [{"type": "GPU", "value": str(container.gpus)}]} if container.gpus else {}
     return {
@@ -205,7 +203,7 @@ def _container(name: str, spec: WorkloadSpec, settings: Settings, container: Con
         "essential": True,
         "command": ["--host", "0.0.0.0", "--port", str(HTTP_PORT), "--managed"],  # noqa: S104 (its own network)
         "portMappings": [{"containerPort": HTTP_PORT, "protocol": "tcp"}],
-        "environment": [{"name": key, "value": value} for key, value in sorted(env.items())],
+        "environment": by_name(env),
         **secrets,
         **pull,
         **gpus,

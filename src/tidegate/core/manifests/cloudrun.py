@@ -9,6 +9,7 @@ from typing import Any
 
 from tidegate.core.engines.cloudrun_size import DRAIN_S_MAX, cloudrun_size
 from tidegate.core.images.contents import HTTP_PORT
+from tidegate.core.images.replica_env import KEY, by_name, replica_env
 from tidegate.core.manifests.served import Served
 from tidegate.core.names import check_fits
 from tidegate.errors import InvalidArgument
@@ -19,7 +20,6 @@ NAME_CHARS_MAX = 49
 INSTANCES_MAX = 1000
 REQUEST_TIMEOUT_S = 300
 START_EVERY_S, STARTS_MAX = 2, 120
-THREADS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def name_of(endpoint: str) -> str:
@@ -75,7 +75,7 @@ def _scaled(served: Served) -> dict[str, str]:
 def _template(served: Served, settings: Settings) -> dict[str, Any]:
     cpus, memory_mib = cloudrun_size(served.cpus, served.memory_bytes)
     account = settings.cloudrun_service_account
-    env = {"MODEL_VERSION": served.version, "TIDEGATE_DRAIN_S": str(DRAIN_S_MAX), **dict.fromkeys(THREADS, str(cpus))}
+    env = replica_env(served.version, DRAIN_S_MAX, cpus)
     key = {"secretKeyRef": {"name": name_of(served.endpoint), "key": "latest"}}
     return {
         **({"serviceAccountName": account} if account else {}),
@@ -86,10 +86,7 @@ def _template(served: Served, settings: Settings) -> dict[str, Any]:
                 "name": CONTAINER,
                 "image": served.image,
                 "ports": [{"name": "http1", "containerPort": HTTP_PORT}],
-                "env": [
-                    {"name": "TIDEGATE_API_KEY", "valueFrom": key},
-                    *({"name": name, "value": value} for name, value in sorted(env.items())),
-                ],
+                "env": [{"name": KEY, "valueFrom": key}, *by_name(env)],
                 "resources": {"limits": {"cpu": str(cpus), "memory": f"{memory_mib}Mi"}},
                 "startupProbe": _probe("/v2/health/ready", START_EVERY_S, STARTS_MAX, 1),
                 "livenessProbe": _probe("/health", 10, 3, 5),

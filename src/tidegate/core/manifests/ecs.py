@@ -11,6 +11,7 @@ from typing import Any
 
 from tidegate.core.engines.fargate import CPUS, MEMORY_MIB, MIB, UNITS_A_CPU, fargate_size
 from tidegate.core.images.contents import GRPC_PORT, HTTP_PORT, USER_ID
+from tidegate.core.images.replica_env import KEY, by_name, replica_env
 from tidegate.core.manifests.served import Served
 from tidegate.errors import InvalidArgument
 from tidegate.settings import Settings
@@ -22,7 +23,6 @@ TMP_MIB, CPU_UNITS_MIN = 128, 128
 DRAIN_S, STOP_S = 20, 30
 START_S = 300
 SCALE_OUT_PAUSE_S, SCALE_IN_PAUSE_S = 60, 300
-THREADS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 REGISTER, CREATE, SCALABLE, POLICY = (
     "ecs register-task-definition",
     "ecs create-service",
@@ -106,20 +106,19 @@ def _task_definition(served: Served, settings: Settings) -> dict[str, Any]:
         "cpu": str(cpu_units),
         "memory": str(memory_mib),
         "runtimePlatform": {"cpuArchitecture": settings.ecs_architecture, "operatingSystemFamily": "LINUX"},
-        "containerDefinitions": [_container(served, settings, max(1, cpu_units // UNITS_A_CPU))],
+        "containerDefinitions": [_container(served, settings, cpu_units / UNITS_A_CPU)],
         "tags": _tags(served),
     }
 
 
-def _container(served: Served, settings: Settings, threads: int) -> dict[str, Any]:
-    env = {"MODEL_VERSION": served.version, "TIDEGATE_DRAIN_S": str(DRAIN_S), **dict.fromkeys(THREADS, str(threads))}
+def _container(served: Served, settings: Settings, cpus: float) -> dict[str, Any]:
     return {
         "name": CONTAINER,
         "image": served.image,
         "essential": True,
         "portMappings": [{"containerPort": port, "protocol": "tcp"} for port in (HTTP_PORT, GRPC_PORT)],
-        "environment": [{"name": name, "value": value} for name, value in sorted(env.items())],
-        "secrets": [{"name": "TIDEGATE_API_KEY", "valueFrom": key_parameter(served.endpoint, settings)}],
+        "environment": by_name(replica_env(served.version, DRAIN_S, cpus)),
+        "secrets": [{"name": KEY, "valueFrom": key_parameter(served.endpoint, settings)}],
         **({"repositoryCredentials": {"credentialsParameter": served.pull_secret}} if served.pull_secret else {}),
         **({"resourceRequirements": [{"type": "GPU", "value": "1"}]} if served.gpu else {}),
         "user": f"{USER_ID}:{USER_ID}",

@@ -9,6 +9,7 @@ from typing import Any
 
 from tidegate.core.images.contents import GRPC_PORT, HTTP_PORT, USER_ID
 from tidegate.core.images.delivery import MODEL_DIR, Fetch
+from tidegate.core.images.replica_env import KEY, replica_env
 
 REPLICA, FETCH = "replica", "fetch"
 """What its containers are called."""
@@ -19,7 +20,6 @@ CPU_REQUEST, CPU_LIMIT, MEMORY_REQUEST, MEMORY_LIMIT = 0.25, 0.5, 512 << 20, 1 <
 GPU = "nvidia.com/gpu"
 LEAVING_S = 5
 """A pod is out of the Service's endpoints before it is told to end; what it has by then it may finish."""
-THREADS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TMP_SIZE = "256Mi"
 MODEL_SPARE_BYTES = 16 << 20
 PROBE_TIMEOUT_S = 5
@@ -42,11 +42,6 @@ class Resources:
     memory_request_bytes: int = MEMORY_REQUEST
     memory_limit_bytes: int = MEMORY_LIMIT
     gpu: bool = False
-
-    @property
-    def threads(self) -> int:
-        """How many its libraries compute with."""
-        return max(1, int(self.cpu_limit))
 
 
 @dataclass(frozen=True)
@@ -167,15 +162,14 @@ def _container(parts: PodParts) -> dict[str, Any]:
 
 
 def _env(parts: PodParts) -> list[dict[str, Any]]:
-    threads = dict.fromkeys(THREADS, str(parts.resources.threads))
-    plain = {"MODEL_VERSION": parts.version, "TIDEGATE_DRAIN_S": str(parts.drain_s), **threads}
+    plain = replica_env(parts.version, parts.drain_s, parts.resources.cpu_limit)
     return [key_of(parts.secret), *({"name": name, "value": value} for name, value in plain.items())]
 
 
 def key_of(secret: str) -> dict[str, Any]:
     """The environment variable with a replica's key, out of its Secret."""
     return {
-        "name": "TIDEGATE_API_KEY",
+        "name": KEY,
         "valueFrom": {"secretKeyRef": {"name": secret, "key": KEY_IN_SECRET}},
     }
 
