@@ -31,8 +31,8 @@ from lib.tables import table
 from lib.targets import Target, targets_table
 from support.gateway_bed import Bed, Gateway
 from tidegate.core.routing.assign import Allocation, Arm, Decider
-from tidegate.wire.decision import AssignmentContext
-from tidegate.wire.snapshot import RoutedEndpoint
+from tidegate.wire.gateways.decision import AssignmentContext
+from tidegate.wire.gateways.snapshot import RoutedEndpoint
 
 UNITS = 2_000
 COST_MAX = 1.02

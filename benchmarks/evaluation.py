@@ -31,7 +31,7 @@ from tidegate.capture.files import LocalFiles
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.services.monitoring.baselines import BaselineRows, KnownBaseline, make_baseline
 from tidegate.services.monitoring.evaluation import Evaluation, WatchedEndpoint
-from tidegate.wire.monitoring import BaselineView
+from tidegate.wire.monitoring.monitoring import BaselineView
 from tidegate.wire.signature import Signature, TensorSpec
 
 FEATURES, HOUR_S, BEGIN = 100, 3600.0, 1_795_824_000.0  # a midnight

@@ -20,7 +20,7 @@ from lib.whole_canaries import SHARES, Ended, Traffic, many
 from tidegate.sequential.analysis import analyse
 from tidegate.sequential.guard import Alphas, Bound, Counted, latency, rates
 from tidegate.sequential.units import Exposed, Units
-from tidegate.wire.experiments import ArmSpec, ExperimentSpec, Guardrail, Metric
+from tidegate.wire.experiments.experiments import ArmSpec, ExperimentSpec, Guardrail, Metric
 
 LOOKS = (2, 5, 7, 10, 14, 20, 30, 50, 100)
 HUNDRED = np.arange(100, 10_001, 100)

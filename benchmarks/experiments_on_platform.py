@@ -28,7 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from lib.platform import Platform, platform
 from lib.tables import table
 from tidegate.client import Client
-from tidegate.wire.experiments import ExperimentView
+from tidegate.wire.experiments.experiments import ExperimentView
 
 RATES = {"better": (0.2, 0.5), "equal": (0.35, 0.35), "worse": (0.5, 0.2)}
 ALPHA = 0.05

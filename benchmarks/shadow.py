@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from lib import wrk
 from lib.tables import table
 from support.gateway_bed import Bed, Gateway
-from tidegate.wire.snapshot import RoutedEndpoint, Shadow
+from tidegate.wire.gateways.snapshot import RoutedEndpoint, Shadow
 
 UNITS = 2_000
 

@@ -24,7 +24,7 @@ from lib.bodies import EXAMPLES, KINDS, SIGNATURES, Kind, Zeros
 from tidegate.dataplane.serve import Listen, open_socket, run_server
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 
 BODY_BYTES_MAX = (8 << 20) - 256
 TIMEOUT_S = 60.0

@@ -33,10 +33,10 @@ from tidegate.core.access import EVERYTHING, Principal
 from tidegate.draw import STYLE, Axis, Band, Plot, PlotSize, TimelineSpan, interval_series, timeline
 from tidegate.services.monitoring.baselines import BaselineRows, Origin, make_baseline
 from tidegate.settings import Settings
-from tidegate.wire.alerts import AlertView
+from tidegate.wire.capture.importing import ImportRequest
 from tidegate.wire.decoding import convert
-from tidegate.wire.importing import ImportRequest
-from tidegate.wire.monitoring import MonitorRequest, MonitorResult
+from tidegate.wire.monitoring.alerts import AlertView
+from tidegate.wire.monitoring.monitoring import MonitorRequest, MonitorResult
 from tidegate.wire.rest import Gate, RegisterRequest
 from tidegate.wire.signature import Signature
 from tidegate.wiring import Container, build

@@ -34,8 +34,8 @@ from tidegate.core.routing.targets import address_of
 from tidegate.core.workloads import Instance, WorkloadKey, WorkloadSpec
 from tidegate.errors import EngineUnavailable, TidegateError
 from tidegate.settings import Settings
-from tidegate.wire.manifest import read_manifest
-from tidegate.wire.replica_key import replica_key
+from tidegate.wire.replicas.manifest import read_manifest
+from tidegate.wire.replicas.replica_key import replica_key
 
 DEADLINE_S, LOOK_EVERY_S, REQUEST_TIMEOUT_S = 900.0, 2.0, 60.0
 TOKEN = 1

@@ -34,8 +34,8 @@ from tidegate.core.routing.targets import address_of
 from tidegate.core.workloads import Instance, WorkloadKey, WorkloadSpec, WorkloadState
 from tidegate.errors import EngineUnavailable, TidegateError
 from tidegate.settings import Settings
-from tidegate.wire.manifest import read_manifest
-from tidegate.wire.replica_key import replica_key
+from tidegate.wire.replicas.manifest import read_manifest
+from tidegate.wire.replicas.replica_key import replica_key
 
 TOKEN = 1
 POLL_S, CLEAN_UP_S, ASK_TIMEOUT_S = 2.0, 300.0, 10.0

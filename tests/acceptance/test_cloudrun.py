@@ -18,7 +18,7 @@ from support.wait import until
 from tidegate.store.database.engine import open_store, store_url
 from tidegate.store.tables.images import PushedImageRow
 from tidegate.version import __version__
-from tidegate.wire.manifest import read_manifest
+from tidegate.wire.replicas.manifest import read_manifest
 
 REGISTRY = "europe-west1-docker.pkg.dev/demo-project/models"
 ROW = (1.0, 2.0)

@@ -19,7 +19,7 @@ from tidegate.store.database.engine import open_store, store_url
 from tidegate.store.models import pushed_images
 from tidegate.version import __version__
 from tidegate.wire import rest
-from tidegate.wire.manifest import read_manifest
+from tidegate.wire.replicas.manifest import read_manifest
 
 REGISTRY = "registry.example.com/team"
 ENDPOINT, ROW = "churn", (1.0, 2.0)

@@ -12,9 +12,9 @@ import pytest
 from support.wait import free_ports
 from tidegate.adapters.leader_calls import LeaderCalls
 from tidegate.errors import NotLeader
-from tidegate.wire.gateway_reports import WantedReport
-from tidegate.wire.load import LoadSeries, VersionSeries
-from tidegate.wire.scaling import Scale, ScaleDecision
+from tidegate.wire.endpoints.scaling import Scale, ScaleDecision
+from tidegate.wire.gateways.gateway_reports import WantedReport
+from tidegate.wire.gateways.load import LoadSeries, VersionSeries
 
 
 class Leader:

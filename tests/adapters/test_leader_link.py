@@ -9,7 +9,7 @@ import pytest
 from support.gateway_bed import TOKEN, Publisher
 from support.wait import free_ports, until
 from tidegate.adapters.leader_link import LeaderLink
-from tidegate.wire.load import LoadReport, VersionLoad
+from tidegate.wire.gateways.load import LoadReport, VersionLoad
 
 REPORT = LoadReport("g-0", 1.0, [VersionLoad("churn", "1", 0.5, 2, 1, [0] * 17)], host="b")
 

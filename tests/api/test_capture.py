@@ -13,7 +13,7 @@ from support.control import add_version
 from tidegate import clock
 from tidegate.adapters.capture.queries import SqlProcesses
 from tidegate.errors import Overloaded, QueryTooLarge
-from tidegate.wire.capture import ARROW_TYPE, CaptureSelection, ForgetRequest
+from tidegate.wire.capture.capture import ARROW_TYPE, CaptureSelection, ForgetRequest
 from tidegate.wire.decoding import decode_json
 from tidegate.wire.signature import Signature, TensorSpec
 from tidegate.wiring import Container

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from support.control import add_version, container_at, served
-from tidegate.wire.load import LoadSeries, VersionSeries
+from tidegate.wire.gateways.load import LoadSeries, VersionSeries
 from tidegate.wiring import Container
 
 

@@ -14,8 +14,8 @@ from tidegate.store.endpoints import automation
 from tidegate.store.endpoints.history import Entry
 from tidegate.store.fleet.fleet import save_snapshot
 from tidegate.store.tables import EndpointRow
-from tidegate.wire.load import LoadReport
-from tidegate.wire.snapshot import Snapshot, encode_snapshot
+from tidegate.wire.gateways.load import LoadReport
+from tidegate.wire.gateways.snapshot import Snapshot, encode_snapshot
 from tidegate.wiring import Container
 
 

@@ -18,7 +18,7 @@ from support.gateway_bed import Load, stop_hard
 from tidegate.capture import compact as module
 from tidegate.capture.compact import Compacted, compact
 from tidegate.system import atomic
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.journal import (
     BatchRecord,
     CapturedRequest,

@@ -16,7 +16,7 @@ from tidegate.capture.files import LocalFiles
 from tidegate.capture.forgetting import Forgetting, waiting
 from tidegate.capture.rows import NO_ENDPOINT
 from tidegate.capture.store import CaptureStore
-from tidegate.wire.capture import ForgetRequest, ask_to_forget
+from tidegate.wire.capture.capture import ForgetRequest, ask_to_forget
 from tidegate.wire.journal import FailedCall, FailureRecord, FeedbackRecord, list_segments
 from tidegate.wire.journal.records import FeedbackEvent
 

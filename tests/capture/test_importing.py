@@ -16,10 +16,10 @@ from tidegate.capture.retention import Keep, expire
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import InvalidArgument
 from tidegate.gateway.capture.privacy import EndpointPrivacy
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
+from tidegate.wire.gateways.snapshot import CaptureRules
 from tidegate.wire.journal import BatchRecord, CapturedRequest
 from tidegate.wire.journal.records import hashed_number, recorded_unit
-from tidegate.wire.snapshot import CaptureRules
 
 NOW_S = 1_400_000_000.0
 JULY_S = 1_372_636_800.0  # 2013-07-01T00:00Z

@@ -16,7 +16,7 @@ from tidegate.capture.compact import compact
 from tidegate.capture.labels import AgeCoverage, coverage, outcomes
 from tidegate.capture.store import CaptureStore
 from tidegate.gateway.capture.segments import Segments
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.journal import BatchRecord, CapturedRequest, FeedbackEvent, FeedbackRecord
 
 AT_S = 1_790_000_000.0

@@ -22,7 +22,7 @@ from tidegate.doctor import servers
 from tidegate.doctor.findings import DoctorFacts, FindingState
 from tidegate.errors import CaptureUnreadable, PartUnavailable
 from tidegate.settings import Settings
-from tidegate.wire.capture import CaptureSelection, read_state
+from tidegate.wire.capture.capture import CaptureSelection, read_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 BUCKET = "captured"

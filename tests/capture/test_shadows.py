@@ -12,7 +12,7 @@ import pytest
 from support.capture_bed import AT_S, Gateway, batch
 from tidegate.adapters.capture.rows import StoredRows
 from tidegate.capture.compact import compact
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.journal import FailureRecord, FeedbackEvent, FeedbackRecord, Omitted
 
 SHADOW = Decision("8", "8", "8", role="shadow")

@@ -18,7 +18,7 @@ from tidegate.capture.compact import compact
 from tidegate.capture.sql import answer, plain
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import QueryRefused, QueryTooLarge
-from tidegate.wire.capture import CaptureSelection
+from tidegate.wire.capture.capture import CaptureSelection
 from tidegate.wire.journal import FeedbackEvent, FeedbackRecord
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 from tidegate.cli.capture.query import _fitting, _moment, _shown
 from tidegate.cli.capture.settings import _bytes, _columns, _said
 from tidegate.errors import InvalidArgument
-from tidegate.wire.capture import CaptureAnswer, CaptureSettings
+from tidegate.wire.capture.capture import CaptureAnswer, CaptureSettings
 
 ROW = {
     "id": "115a7903cbbd00000003",

@@ -6,7 +6,7 @@ import pytest
 
 from support.monitoring import check_result, drift_results, performance_results
 from tidegate.cli.watching.found import WIDTH, summary, takes_blocks
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring.monitoring import MonitorResult
 
 
 @pytest.fixture(scope="module")

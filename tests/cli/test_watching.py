@@ -7,7 +7,7 @@ import pytest
 from tidegate.cli.watching.alert_rules import _text, rule_changes
 from tidegate.cli.watching.alerts import _described
 from tidegate.errors import InvalidArgument
-from tidegate.wire.alerts import AlertRule, AlertRulesView, AlertView
+from tidegate.wire.monitoring.alerts import AlertRule, AlertRulesView, AlertView
 
 
 @pytest.mark.parametrize("given", ["drift=nan", "drift=inf", "drift=", "drift=much"])

@@ -22,8 +22,8 @@ from tidegate.cli.endpoints.show import _captured
 from tidegate.compactor.run import Compactor
 from tidegate.gateway.capture.segments import Segments
 from tidegate.settings import Settings
-from tidegate.wire.capture import CompactorState, capture_view, read_state
-from tidegate.wire.decision import Decision
+from tidegate.wire.capture.capture import CompactorState, capture_view, read_state
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.journal import BatchRecord, CapturedRequest
 from tidegate.wire.journal.frames import file_head, frame_head
 from tidegate.wire.journal.segments import segment_name

@@ -18,7 +18,7 @@ from tidegate.capture.files import Files, LocalFiles, endpoints_of
 from tidegate.capture.forgetting import Forgetting
 from tidegate.capture.retention import Keep, expire
 from tidegate.capture.store import CaptureStore
-from tidegate.wire.capture import ForgetRequest, ask_to_forget
+from tidegate.wire.capture.capture import ForgetRequest, ask_to_forget
 from tidegate.wire.journal import FeedbackRecord
 from tidegate.wire.journal.records import FeedbackEvent
 

@@ -26,10 +26,10 @@ from tidegate.services.experiments.evidence import ExperimentEvidence
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.experiments import canaries
 from tidegate.store.experiments import experiments as rows
-from tidegate.wire.canary import CanaryRequest
-from tidegate.wire.experiments import ExperimentRequest, GuardrailView
+from tidegate.wire.experiments.canary import CanaryRequest
+from tidegate.wire.experiments.experiments import ExperimentRequest, GuardrailView
+from tidegate.wire.experiments.shadows import ShadowRequest
 from tidegate.wire.journal import BatchRecord, FeedbackEvent, FeedbackRecord
-from tidegate.wire.shadows import ShadowRequest
 from tidegate.wiring import Container
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]

@@ -15,8 +15,8 @@ from tidegate.clock import now
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.monitoring import add_results
 from tidegate.wire import rest
-from tidegate.wire.alerts import AlertView
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring.alerts import AlertView
+from tidegate.wire.monitoring.monitoring import MonitorResult
 from tidegate.wiring import Container
 
 EVIL = "<script>alert(1)</script>\"'&"

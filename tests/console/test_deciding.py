@@ -9,7 +9,7 @@ import pytest
 from support.decisions import draft, ended, experiment, shadow
 from tidegate.console.deciding import creating, evidence, shadowing
 from tidegate.errors import InvalidArgument
-from tidegate.wire.experiments import ExperimentView
+from tidegate.wire.experiments.experiments import ExperimentView
 
 FORM = {"control": "1", "t.2": "yes", "metric": "converted", "direction": "increase", "type": "proportion"}
 

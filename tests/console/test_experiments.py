@@ -19,7 +19,7 @@ from tidegate.services.experiments.evidence import ExperimentEvidence
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.experiments import experiments as rows
 from tidegate.store.tables import VariantRow
-from tidegate.wire.experiments import ExperimentRequest
+from tidegate.wire.experiments.experiments import ExperimentRequest
 from tidegate.wiring import Container
 
 EVIL = "<script>alert(1)</script>\"'&"

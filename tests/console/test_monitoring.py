@@ -16,7 +16,7 @@ from tidegate.console.watching.results import CARDS
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.monitoring import add_results, monitor_to_write
 from tidegate.wire import rest
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring.monitoring import MonitorResult
 from tidegate.wiring import Container
 
 EVIL = "<script>alert(1)</script>\"'&"

@@ -17,7 +17,7 @@ from tidegate.services.gateways.load_series import LoadOverview
 from tidegate.services.reading.lookup import endpoint_or_raise
 from tidegate.store.fleet.fleet import set_placement
 from tidegate.wire import rest
-from tidegate.wire.load import LoadReport, VersionLoad
+from tidegate.wire.gateways.load import LoadReport, VersionLoad
 from tidegate.wiring import Container
 
 

@@ -11,8 +11,8 @@ from tidegate.console.attention import attention
 from tidegate.console.watching import alerts, captured, results, settings
 from tidegate.console.watching.spans import span_s, written
 from tidegate.errors import InvalidArgument
-from tidegate.wire.alerts import AlertRule, AlertView
-from tidegate.wire.monitoring import MonitorView
+from tidegate.wire.monitoring.alerts import AlertRule, AlertView
+from tidegate.wire.monitoring.monitoring import MonitorView
 from tidegate.wire.rest import Status
 
 VIEW = MonitorView("churn", True, 300.0, 3600.0, 0.0, None, None, "UTC")

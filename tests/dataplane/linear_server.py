@@ -15,7 +15,7 @@ from tidegate.dataplane.serve import Listen, open_socket, run_server
 from tidegate.errors import UnfitInput
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 from tidegate.wire.signature import Signature, TensorSpec
 
 MATRIX = Signature(

@@ -27,7 +27,7 @@ from tidegate.dataplane.pipeline.infer import PredictionRoute
 from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 from tidegate.wire.signature import Signature, TensorSpec
 
 CPU_S_MAX = 0.1

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tidegate.dataplane.calls.failure import FailedRequest
 from tidegate.dataplane.pipeline.metrics import SERIES_KEPT_S, Metrics, MetricState, render
 from tidegate.errors import Overloaded
-from tidegate.wire.decision import AssignmentContext
+from tidegate.wire.gateways.decision import AssignmentContext
 
 
 def told(metrics: Metrics) -> set[tuple[str, str]]:

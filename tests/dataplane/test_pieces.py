@@ -15,8 +15,8 @@ from tidegate.dataplane.calls.call import Destination
 from tidegate.dataplane.protocols import mlflow as mlflow_edge
 from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.gateway.shared.response_cache import CachedAdmission
+from tidegate.wire.gateways.snapshot import RoutedEndpoint, Variant
 from tidegate.wire.signature import ParamSpec
-from tidegate.wire.snapshot import RoutedEndpoint, Variant
 
 BODY = b'{"instances":[%b],"params":{"p":1}}' % b",".join([b"[1,2,3]"] * 5_000)
 

@@ -31,7 +31,7 @@ from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.errors import MalformedRequest, TidegateError
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 
 BODY_BYTES_MAX = 8 << 20
 ITEMS = 16

@@ -23,7 +23,7 @@ from support.gateway_bed import Bed, Load, stop_hard
 from tidegate import clock
 from tidegate.capture.sql import answer
 from tidegate.capture.store import CaptureStore
-from tidegate.wire.capture import CaptureSelection
+from tidegate.wire.capture.capture import CaptureSelection
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 

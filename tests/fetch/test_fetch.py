@@ -27,8 +27,8 @@ from tidegate.fetch.__main__ import main
 from tidegate.fetch.receive import Wanted, fetch
 from tidegate.packaging.filelist import find_fault
 from tidegate.services.images.packages import AT_ONCE_MAX
-from tidegate.wire.manifest import Accelerated, Manifest
-from tidegate.wire.replica_key import replica_key
+from tidegate.wire.replicas.manifest import Accelerated, Manifest
+from tidegate.wire.replicas.replica_key import replica_key
 from tidegate.wire.rest import DeployRequest
 from tidegate.wiring import Container
 

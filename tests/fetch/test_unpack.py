@@ -16,8 +16,8 @@ from support.control import SIGNATURE
 from tidegate.adapters.artifacts.packed import packed_version
 from tidegate.fetch.unpack import Incomplete, Unpacked, unpack
 from tidegate.packaging.filelist import FILES, find_fault, write_list
-from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest, read_manifest
-from tidegate.wire.package_tar import BadEntry, check_name, head_of, padding_bytes, read_head
+from tidegate.wire.replicas.manifest import Accelerated, Manifest, encode_manifest, read_manifest
+from tidegate.wire.replicas.package_tar import BadEntry, check_name, head_of, padding_bytes, read_head
 
 DIGEST = "ab" * 32
 LONG = "/".join(["a-folder-of-some-length"] * 12) + "/ä file's name.txt"

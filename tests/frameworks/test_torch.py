@@ -33,7 +33,7 @@ from tidegate.errors import ModelLoadFailed, NoSuchDevice, NotAModel, PickleNotG
 from tidegate.packaging import read_source, wrap
 from tidegate.packaging.filelist import write_list
 from tidegate.runtimes import load, open_model
-from tidegate.wire.manifest import Accelerated, Manifest
+from tidegate.wire.replicas.manifest import Accelerated, Manifest
 from tidegate.wire.signature import Signature
 
 ROWS = {

@@ -9,10 +9,10 @@ import pytest
 
 from tidegate.dataplane.base.tensors import described
 from tidegate.gateway.capture.privacy import EndpointPrivacy, Privacy
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
+from tidegate.wire.gateways.snapshot import CaptureRules, RoutedEndpoint, Snapshot
 from tidegate.wire.journal import BatchRecord, CapturedRequest, FailedCall, FailureRecord, FeedbackRecord
 from tidegate.wire.journal.records import FeedbackEvent
-from tidegate.wire.snapshot import CaptureRules, RoutedEndpoint, Snapshot
 
 SALT = "salt"
 

@@ -21,7 +21,7 @@ from support.grpc_process import request as grpc_request
 from support.grpc_process import stub
 from support.wait import until
 from tidegate.core.routing.assign import WeightedVariants
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.journal import BatchRecord, FailedCall, FailureRecord, JournalEntry, list_segments, read_entries
 
 

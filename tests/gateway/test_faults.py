@@ -15,7 +15,7 @@ from support.gateway_bed import Bed, Load, stop_hard
 from support.gateway_replica import SIGNATURE
 from support.wait import until
 from tidegate.dataplane.pipeline.access import key_hash
-from tidegate.wire.snapshot import Snapshot, decode_snapshot, encode_snapshot
+from tidegate.wire.gateways.snapshot import Snapshot, decode_snapshot, encode_snapshot
 
 
 def test_a_replica_killed_under_load_fails_nobody_when_there_is_another(bed: Bed) -> None:

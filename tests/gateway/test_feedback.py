@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from support.gateway_bed import Bed, Gateway, stop_hard
 from support.wait import until
+from tidegate.wire.gateways.snapshot import CaptureRules
 from tidegate.wire.journal import FeedbackEvent, FeedbackRecord, JournalEntry, list_segments, read_entries
-from tidegate.wire.snapshot import CaptureRules
 
 
 def events(data_dir: Path) -> list[FeedbackEvent]:

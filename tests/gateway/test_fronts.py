@@ -24,7 +24,7 @@ from tidegate.gateway.upstream.dial import Secrets, UpstreamAddress
 from tidegate.gateway.upstream.front import ABORTED_MAX
 from tidegate.gateway.upstream.identity import FORGET_EVERY_S, RETRY_S, IdTokens
 from tidegate.gateway.upstream.target import UpstreamHooks, UpstreamTarget
-from tidegate.wire.identity import IdToken, expiry_of
+from tidegate.wire.gateways.identity import IdToken, expiry_of
 
 AUDIENCE = "https://tidegate-sums-abc.a.run.app"
 BUSY = answer(429, b"Rate exceeded.")

@@ -29,7 +29,7 @@ from tidegate.gateway.capture.circuit import Circuit
 from tidegate.gateway.capture.failures import CALLS_BURST
 from tidegate.gateway.capture.journal import Journal, JournalCounts
 from tidegate.gateway.capture.segments import SEGMENT_AGE_S_MAX, Segments
-from tidegate.wire.decision import AssignmentContext, Decision
+from tidegate.wire.gateways.decision import AssignmentContext, Decision
 from tidegate.wire.journal import (
     BatchRecord,
     FailedCall,

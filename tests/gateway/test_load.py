@@ -23,7 +23,7 @@ from tidegate.errors import Overloaded
 from tidegate.gateway.control import load
 from tidegate.gateway.control.follower import LOAD_VERSIONS_MAX, ControlPlane
 from tidegate.gateway.control.load import growth, totals
-from tidegate.wire.decision import AssignmentContext
+from tidegate.wire.gateways.decision import AssignmentContext
 
 PLACE = ("e", "1")
 

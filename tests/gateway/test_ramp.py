@@ -17,7 +17,7 @@ from support.grpc_process import request as grpc_request
 from support.grpc_process import stub
 from support.wait import until
 from tidegate.core.routing.assign import WeightedVariants
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.journal import BatchRecord, list_segments, read_entries
 
 V2_ROW = json.dumps(

@@ -11,7 +11,7 @@ import pytest
 
 from tidegate.errors import RateLimited
 from tidegate.gateway.shared.rate_limits import CLIENTS_MAX, Bucket, LimitSync, RateLimits, client_of
-from tidegate.wire.snapshot import RoutedEndpoint, Snapshot
+from tidegate.wire.gateways.snapshot import RoutedEndpoint, Snapshot
 
 KEY = {b"authorization": b"Bearer sesame"}
 

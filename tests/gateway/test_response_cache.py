@@ -15,7 +15,7 @@ from tidegate.dataplane.calls.call import Call, Destination, Identity
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.errors import NoReadyReplica, TidegateError
 from tidegate.gateway.shared.response_cache import LOOKUP_KEYS_MAX, WAITING_MAX, CachedAdmission, ResponseCache, Visited
-from tidegate.wire.snapshot import RoutedEndpoint, Variant
+from tidegate.wire.gateways.snapshot import RoutedEndpoint, Variant
 
 VARIANT = Variant("1", "1", 100.0, "sums", "digest", SIGNATURE, [1, 2, 3], ())
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from support.gateway_bed import Bed, Gateway, Load
 from support.wait import until
 from tidegate.core.routing.assign import WeightedVariants
-from tidegate.wire.snapshot import RoutedEndpoint
+from tidegate.wire.gateways.snapshot import RoutedEndpoint
 
 Shared = tuple[Bed, Gateway]
 

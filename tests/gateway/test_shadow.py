@@ -13,9 +13,9 @@ from support.gateway_bed import Bed, Gateway, Load, Replica, Reply, stop_hard
 from support.gateway_replica import SIGNATURE
 from support.wait import until
 from tidegate.gateway.shadow.copies import TEXT_BYTES, Listening, ShadowCopies, ShadowLimits, _size_bytes
+from tidegate.wire.gateways.snapshot import Shadow
 from tidegate.wire.journal import BatchRecord, FailureRecord, JournalEntry, list_segments, read_entries
 from tidegate.wire.signature import TensorSpec
-from tidegate.wire.snapshot import Shadow
 
 MISBEHAVIOURS = ("fail", "slow", "hang", "crash", "shape")
 

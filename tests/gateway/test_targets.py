@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from support.gateway_bed import Bed, Gateway, Replica, Reply
 from support.tls import Authority, Terminator
 from support.wait import until
-from tidegate.wire.snapshot import RoutedEndpoint, Target
+from tidegate.wire.gateways.snapshot import RoutedEndpoint, Target
 
 CREDENTIAL = "sums-3"
 

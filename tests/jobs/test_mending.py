@@ -11,7 +11,7 @@ from support.control import ME
 from support.models import Models
 from support.registering import gate, register
 from tidegate.packaging.filelist import FILES
-from tidegate.wire.manifest import read_manifest
+from tidegate.wire.replicas.manifest import read_manifest
 from tidegate.wire.rest import DeployRequest
 from tidegate.wiring import Container
 

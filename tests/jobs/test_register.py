@@ -25,7 +25,7 @@ from tidegate.jobs import register as register_module
 from tidegate.packaging import read_source
 from tidegate.services.models import intake
 from tidegate.store.models.models import get_version
-from tidegate.wire.manifest import read_manifest
+from tidegate.wire.replicas.manifest import read_manifest
 from tidegate.wire.rest import AliasRequest, RegisterRequest, TrustRequest
 from tidegate.wiring import Container
 

@@ -19,8 +19,8 @@ from tidegate.store.endpoints import automation
 from tidegate.store.endpoints.history import Entry
 from tidegate.store.fleet.fleet import load_snapshot, save_snapshot
 from tidegate.store.tables import EndpointRow
+from tidegate.wire.gateways.snapshot import Snapshot, decode_snapshot
 from tidegate.wire.rest import ScaleRequest, TrafficRequest
-from tidegate.wire.snapshot import Snapshot, decode_snapshot
 from tidegate.wiring import Container
 
 ENDPOINTS, VERSIONS, RUNNING = 8, 3, 2

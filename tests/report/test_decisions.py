@@ -13,7 +13,7 @@ from support.html import Page
 from tidegate.report.decisions.figures import canary_steps, guardrail_course, guardrails, paired, sequence, shares
 from tidegate.report.decisions.page import BYTES_MAX, ExperimentReport, render
 from tidegate.report.decisions.reading import days, decided, effect_said, headline, ratio_said, turns
-from tidegate.wire.experiments import ExperimentView, RatioView
+from tidegate.wire.experiments.experiments import ExperimentView, RatioView
 
 EVIL = "</style><script>alert(1)</script>\"'&\x00"
 

@@ -13,7 +13,7 @@ from support.monitoring import HOUR_S, NOON, check_result, drift_results, perfor
 from tidegate.report.figures import Alarm, distribution
 from tidegate.report.page import BYTES_MAX, CARDS_MAX, Report, render
 from tidegate.report.reading import alerting, courses, drifts, filled, newest, told
-from tidegate.wire.monitoring import Histograms, MonitorResult
+from tidegate.wire.monitoring.monitoring import Histograms, MonitorResult
 
 EVIL = "</style><script>alert(1)</script>\"'&\x00"
 

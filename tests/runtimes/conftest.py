@@ -11,7 +11,7 @@ import pytest
 
 from tidegate.packaging import read_source, wrap
 from tidegate.runtimes import Runtime, open_model
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 
 Opened = tuple[Manifest, Runtime]
 Opener = Callable[..., Opened]

@@ -12,7 +12,7 @@ from tidegate.sequential import means
 from tidegate.sequential.analysis import Analysis, analyse
 from tidegate.sequential.decision import DecisionFacts, ExperimentVerdict, decide
 from tidegate.sequential.units import Exposed, Units
-from tidegate.wire.experiments import ArmSpec, ExperimentSpec, Guardrail, Metric, OnBreach
+from tidegate.wire.experiments.experiments import ArmSpec, ExperimentSpec, Guardrail, Metric, OnBreach
 
 CONVERSION = Metric("conversion", "increase", "proportion")
 LATENCY = Metric("latency", "decrease", "mean", source="latency")

@@ -7,7 +7,7 @@ import pytest
 
 from tidegate.sequential.planning import aa, expected
 from tidegate.sequential.units import Floats, Units
-from tidegate.wire.experiments import ArmSpec, ExperimentSpec, Metric
+from tidegate.wire.experiments.experiments import ArmSpec, ExperimentSpec, Metric
 
 ARMS = (ArmSpec("control", "1", 50.0), ArmSpec("treatment", "2", 50.0))
 

@@ -25,7 +25,7 @@ from tidegate.adapters.sandbox.inspection import (
     run_inspection,
 )
 from tidegate.packaging import read_source, wrap
-from tidegate.wire.manifest import Accelerated, Manifest
+from tidegate.wire.replicas.manifest import Accelerated, Manifest
 from tidegate.wire.signature import Signature
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from support.http_bytes import Connection, Reply
 from support.wait import until
 from tidegate.dataplane.codec.v2 import decode_response
 from tidegate.dataplane.codec.wire_template import WireTemplate, templates_of
-from tidegate.wire.manifest import Manifest, encode_manifest
+from tidegate.wire.replicas.manifest import Manifest, encode_manifest
 from tidegate.wire.signature import Signature, TensorSpec
 
 SIGNATURE = Signature(
@@ -32,7 +32,7 @@ from tidegate.dataplane.serve import Listen, open_socket, run_server
 from tidegate.errors import UnfitInput
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
-from tidegate.wire.manifest import read_manifest
+from tidegate.wire.replicas.manifest import read_manifest
 
 class Sums:
     def __init__(self, signature):

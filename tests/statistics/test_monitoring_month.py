@@ -13,7 +13,7 @@ from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.services.monitoring.baselines import BaselineRows, KnownBaseline, make_baseline
 from tidegate.services.monitoring.evaluation import Evaluation, WatchedEndpoint
 from tidegate.store.monitoring import Block
-from tidegate.wire.monitoring import BaselineView, MonitorResult
+from tidegate.wire.monitoring.monitoring import BaselineView, MonitorResult
 from tidegate.wire.signature import Signature, TensorSpec
 
 pytestmark = pytest.mark.long

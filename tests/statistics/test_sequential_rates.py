@@ -21,7 +21,7 @@ from tidegate.sequential.quantiles import Quantiles
 from tidegate.sequential.sample_ratio import log_bayes_factor
 from tidegate.sequential.strata import compare
 from tidegate.sequential.units import Exposed, Units
-from tidegate.wire.experiments import ArmSpec, ExperimentSpec, Guardrail, Metric
+from tidegate.wire.experiments.experiments import ArmSpec, ExperimentSpec, Guardrail, Metric
 
 ALPHA = 0.05
 LOOKS = np.arange(100, 5001, 100)

@@ -12,7 +12,7 @@ from support.images import build_image, derive_image, plain_model
 from support.replicas import packaged
 from tidegate.core.engines.placement import PROCESSES, Placement
 from tidegate.core.ports import ReplicaSpec
-from tidegate.wire.manifest import encode_manifest
+from tidegate.wire.replicas.manifest import encode_manifest
 
 LIMITED = Placement("docker", cpus=1.5, memory_bytes=300 << 20)
 TOKEN = 3

@@ -18,7 +18,7 @@ from tidegate.services.canaries.use_cases import Canaries
 from tidegate.services.endpoints.guards import Guarding
 from tidegate.store.endpoints.automation import effective_of
 from tidegate.store.endpoints.endpoints import get_endpoint
-from tidegate.wire.canary import CanaryRequest, CanaryView
+from tidegate.wire.experiments.canary import CanaryRequest, CanaryView
 from tidegate.wire.parts import AnsweredView
 from tidegate.wiring import Container
 

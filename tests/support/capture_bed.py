@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from tidegate.gateway.capture.segments import Dropped, Segments
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.journal import BatchRecord, CapturedRequest
 
 AT_S = datetime(2026, 11, 29, 1, 59, 59, tzinfo=UTC).timestamp()

@@ -23,7 +23,7 @@ from tidegate.services.models.intake import Intake, NewVersion
 from tidegate.settings import Settings
 from tidegate.store.leases import Candidate
 from tidegate.store.tables import LeaseRow
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 from tidegate.wire.signature import Signature, TensorSpec
 from tidegate.wiring import Container, build
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from tidegate.wire.canary import CanaryStep, CanaryView
-from tidegate.wire.experiments import (
+from tidegate.wire.experiments.canary import CanaryStep, CanaryView
+from tidegate.wire.experiments.experiments import (
     ArmView,
     ExperimentDecision,
     ExperimentView,
@@ -17,7 +17,7 @@ from tidegate.wire.experiments import (
     PhaseView,
     RatioView,
 )
-from tidegate.wire.shadows import PairedView, ShadowView
+from tidegate.wire.experiments.shadows import PairedView, ShadowView
 
 NOON = 1_795_003_200.0  # 2026-11-18 12:00 UTC
 HOUR_S = 3600.0

@@ -3,7 +3,7 @@
 from typing import Any
 
 from support.control import ME
-from tidegate.wire.declared import AppliedDocument, ApplyRequest
+from tidegate.wire.endpoints.declared import AppliedDocument, ApplyRequest
 from tidegate.wiring import Container
 
 

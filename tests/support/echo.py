@@ -11,7 +11,7 @@ from pathlib import Path
 from support.echo_server import MODELS
 from support.gateway_bed import Bed
 from support.platform import clean_env
-from tidegate.wire.snapshot import RoutedEndpoint, Target, Variant
+from tidegate.wire.gateways.snapshot import RoutedEndpoint, Target, Variant
 
 SCRIPT = Path(__file__).with_name("echo_server.py")
 

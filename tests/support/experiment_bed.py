@@ -15,7 +15,7 @@ from tidegate.sequential.decision import decide
 from tidegate.sequential.units import Exposed, Units
 from tidegate.services.experiments.deciding import Deciding, Judging
 from tidegate.services.experiments.lifecycle import Experiments
-from tidegate.wire.experiments import ExperimentRequest, ExperimentSpec, ExperimentView, PhaseView
+from tidegate.wire.experiments.experiments import ExperimentRequest, ExperimentSpec, ExperimentView, PhaseView
 from tidegate.wire.rest import DeployRequest, Endpoint
 from tidegate.wiring import Container
 

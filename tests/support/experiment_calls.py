@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tidegate.capture.rows import SCHEMAS, Partition, RowBuffer, batch_rows, failure_rows, feedback_rows
 from tidegate.capture.schemas import concat, union_schema
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.journal import (
     BatchRecord,
     CapturedRequest,

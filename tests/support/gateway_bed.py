@@ -25,8 +25,8 @@ from support.gateway_replica import SIGNATURE
 from support.platform import clean_env
 from support.wait import free_ports, until
 from tidegate.system.run_dir import run_dir
-from tidegate.wire.replica_key import replica_key
-from tidegate.wire.snapshot import RoutedEndpoint, Snapshot, Target, Variant, encode_snapshot
+from tidegate.wire.gateways.snapshot import RoutedEndpoint, Snapshot, Target, Variant, encode_snapshot
+from tidegate.wire.replicas.replica_key import replica_key
 
 REPLICA = Path(__file__).with_name("gateway_replica.py")
 TOKEN = "token-of-a-test"

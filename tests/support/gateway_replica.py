@@ -16,7 +16,7 @@ import numpy as np
 
 from tidegate.dataplane.serve import Listen, open_socket, run_server
 from tidegate.settings import Settings
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 from tidegate.wire.signature import Signature, TensorSpec
 
 SIGNATURE = Signature(

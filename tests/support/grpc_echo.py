@@ -7,7 +7,7 @@ from typing import Any
 from tidegate.dataplane.serve import Listen, open_socket, run_server
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 from tidegate.wire.signature import Signature, TensorSpec
 
 DATATYPES = (

@@ -14,7 +14,7 @@ from tidegate.adapters.images import context as image_context
 from tidegate.adapters.images.wheelhouse import Wheelhouse, WheelTarget, lay_out
 from tidegate.core.images.contents import ImageContents, default_tag, dockerfile
 from tidegate.version import __version__
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 
 PLAIN_MODEL = """\
 import numpy as np

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidegate.services.gateways.load import Load
-from tidegate.wire.load import DURATION_BUCKETS_S, LoadReport, LoadView, VersionLoad
+from tidegate.wire.gateways.load import DURATION_BUCKETS_S, LoadReport, LoadView, VersionLoad
 
 NO_DURATIONS = [0] * (len(DURATION_BUCKETS_S) + 1)
 

@@ -11,7 +11,7 @@ from tidegate.watch.drift.drift import evaluate as evaluate_drift
 from tidegate.watch.histograms.histogram import Histogram, reference
 from tidegate.watch.performance.performance import Cohort, LossMetric, Reference
 from tidegate.watch.performance.performance import evaluate as evaluate_performance
-from tidegate.wire.monitoring import Histograms, MonitorResult
+from tidegate.wire.monitoring.monitoring import Histograms, MonitorResult
 
 NOON = 1_795_003_200.0  # 2026-11-18 12:00 UTC
 HOUR_S = 3600.0

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from tidegate import runtimes
-from tidegate.wire.manifest import Manifest, encode_manifest
+from tidegate.wire.replicas.manifest import Manifest, encode_manifest
 
 
 def packaged(model: Path, into: Path, *, name: str = "churn", version: str = "1") -> tuple[Path, Manifest]:

@@ -12,7 +12,7 @@ from tidegate.dataplane.http.routes import RouteTable
 from tidegate.dataplane.pipeline.infer import Exchange, InferenceEngine
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 from tidegate.wire.signature import Signature, TensorSpec
 
 

@@ -16,7 +16,7 @@ from support.replicas import packaged
 from tidegate.adapters.artifacts.packed import packed_version
 from tidegate.core.images.delivery import Fetch
 from tidegate.packaging.filelist import write_list
-from tidegate.wire.manifest import read_manifest
+from tidegate.wire.replicas.manifest import read_manifest
 
 PORT = 8800
 MODEL = '''\

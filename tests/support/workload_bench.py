@@ -17,8 +17,8 @@ from tidegate.loops.reconcile.reconcile import ReconcileDependencies, Reconciler
 from tidegate.loops.reconcile.replica_engine import ReplicaEngine
 from tidegate.loops.reconcile.workload_engines import EnginesUsed, WorkloadEngines
 from tidegate.store.fleet.fleet import load_snapshot
+from tidegate.wire.gateways.snapshot import decode_snapshot
 from tidegate.wire.rest import DeployRequest
-from tidegate.wire.snapshot import decode_snapshot
 from tidegate.wiring import Container
 
 

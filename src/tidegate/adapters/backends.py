@@ -39,7 +39,7 @@ from tidegate.errors import EngineUnavailable, InvalidArgument, TidegateError
 from tidegate.settings import Settings
 from tidegate.system.child_env import engine_env
 from tidegate.wire.parts import EngineView
-from tidegate.wire.replica_key import replica_key
+from tidegate.wire.replicas.replica_key import replica_key
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class EngineParts:
     """What engines are built with. `env` is what replicas inherit, `make_image` sees to a version's image.
 
     Engines elsewhere show only what carries the id of this `platform`, and their replicas take the key that
-    `wire.replica_key` makes of `node_key` and the workload's name. `deliver` says how a version gets there, or raises
-    why it does not (yet).
+    `wire.replicas.replica_key` makes of `node_key` and the workload's name. `deliver` says how a version gets there, or
+    raises why it does not (yet).
     """
 
     settings: Settings

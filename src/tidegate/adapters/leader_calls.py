@@ -15,9 +15,9 @@ import urllib3
 
 from tidegate.errors import NotLeader
 from tidegate.wire.decoding import decode_json
-from tidegate.wire.gateway_reports import WantedReport
-from tidegate.wire.load import LoadSeries
-from tidegate.wire.scaling import Scale
+from tidegate.wire.endpoints.scaling import Scale
+from tidegate.wire.gateways.gateway_reports import WantedReport
+from tidegate.wire.gateways.load import LoadSeries
 
 TIMEOUT_S = 2.0
 CONNECTIONS_MAX = 4

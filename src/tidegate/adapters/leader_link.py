@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 import urllib3
 
-from tidegate.wire.load import LoadReport
+from tidegate.wire.gateways.load import LoadReport
 
 TIMEOUT_S = 2.0
 REPORTS_MAX = 1000

@@ -34,8 +34,8 @@ from tidegate.errors import (
 )
 from tidegate.request_head import head_fault
 from tidegate.services.platform_keys import PlatformKeys
-from tidegate.wire.package_tar import CREDENTIAL_HEADER
-from tidegate.wire.replica_key import replica_key
+from tidegate.wire.replicas.package_tar import CREDENTIAL_HEADER
+from tidegate.wire.replicas.replica_key import replica_key
 
 PRINCIPAL, REQUEST_ID = "tidegate.principal", "tidegate.request_id"
 """The scope's entries that say who asks (`Principal`; None where no key was shown) and the request's id.

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from tidegate.capture.compact import write_parquet
 from tidegate.capture.files import CaptureFile, Files, LocalFiles, is_parquet
 from tidegate.system.atomic import write_whole
-from tidegate.wire.capture import FORGET_FOLDER, ForgetRequest
+from tidegate.wire.capture.capture import FORGET_FOLDER, ForgetRequest
 from tidegate.wire.decoding import json_decoder
 from tidegate.wire.journal import list_segments
 from tidegate.wire.journal.cursors import read_offsets

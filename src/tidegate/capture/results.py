@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from tidegate.capture.compact import write_parquet
 from tidegate.capture.files import Files, is_parquet
-from tidegate.wire.monitoring import Histograms, MonitorResult
+from tidegate.wire.monitoring.monitoring import Histograms, MonitorResult
 
 TABLE = "monitor_results"
 HOUR_S = 3600.0

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.journal import BatchRecord, CapturedRequest, FailureRecord, FeedbackRecord
 from tidegate.wire.journal.records import Tensor
 

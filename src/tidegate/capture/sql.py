@@ -33,7 +33,7 @@ from tidegate.capture.rows import NO_ENDPOINT
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import CaptureUnreadable, QueryRefused, QueryTooLarge, TidegateError
 from tidegate.system.ending import end
-from tidegate.wire.capture import ARROW_TYPE, TRUNCATED, CaptureSelection
+from tidegate.wire.capture.capture import ARROW_TYPE, TRUNCATED, CaptureSelection
 from tidegate.wire.decoding import json_decoder
 
 ENGINE_BYTES = 1 << 30

@@ -21,10 +21,10 @@ from tidegate.capture.location import Location
 from tidegate.capture.retention import Keep, expire
 from tidegate.clock import Clock
 from tidegate.system.file_lock import open_lock, take
-from tidegate.wire.capture import FORGET_FOLDER, CompactorState, read_state, write_state
+from tidegate.wire.capture.capture import FORGET_FOLDER, CompactorState, read_state, write_state
+from tidegate.wire.gateways.snapshot import decode_snapshot
 from tidegate.wire.journal import Segment, list_segments
 from tidegate.wire.journal.cursors import read_cursor
-from tidegate.wire.snapshot import decode_snapshot
 
 if TYPE_CHECKING:
     from tidegate.capture.compact import Compacted

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tidegate.clock import now
 from tidegate.console import words
 from tidegate.report.figures import alert_about
-from tidegate.wire.alerts import AlertView
+from tidegate.wire.monitoring.alerts import AlertView
 from tidegate.wire.parts import RolloutView
 from tidegate.wire.rest import Endpoint, Job, Status
 

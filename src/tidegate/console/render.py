@@ -15,7 +15,7 @@ from tidegate.console.asking import Shown
 from tidegate.console.assets import static
 from tidegate.console.nav import NAV, TABS
 from tidegate.version import __version__
-from tidegate.wire.tags import tag_of
+from tidegate.wire.endpoints.tags import tag_of
 
 LIVE = "live_"
 """Blocks of this name are kept fresh while a page is open; each stands alone in an element with its name as id."""

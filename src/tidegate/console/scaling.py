@@ -11,7 +11,7 @@ from typing import Any, Literal
 from tidegate.client.resources.options import ScaleOptions
 from tidegate.console.watching.spans import span_s, written
 from tidegate.errors import InvalidArgument
-from tidegate.wire.scaling import Scale, ScaleDecision, ScalingView
+from tidegate.wire.endpoints.scaling import Scale, ScaleDecision, ScalingView
 
 METRICS = {
     "concurrency": "requests in progress",

@@ -8,9 +8,9 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from tidegate.wire.capture import CaptureSelection, ForgetRequest
-from tidegate.wire.monitoring import MonitorResult
-from tidegate.wire.units import UnitQuery, UnitRows
+from tidegate.wire.capture.capture import CaptureSelection, ForgetRequest
+from tidegate.wire.experiments.units import UnitQuery, UnitRows
+from tidegate.wire.monitoring.monitoring import MonitorResult
 
 CapturedTable = Literal["predictions", "shadow_predictions", "failures", "shadow_failures"]
 Array = np.ndarray[Any, Any]

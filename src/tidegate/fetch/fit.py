@@ -10,7 +10,7 @@ import sys
 from importlib import metadata
 
 from tidegate.errors import MissingLibrary, ModelLoadFailed
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 
 DISTRIBUTION = {
     "sklearn": "scikit-learn",

@@ -27,8 +27,8 @@ from tidegate.errors.codes import by_code
 from tidegate.fetch.fit import check_fits
 from tidegate.fetch.unpack import Incomplete, Unpacked, unpack
 from tidegate.packaging.filelist import find_fault
-from tidegate.wire.manifest import Manifest, read_manifest
-from tidegate.wire.package_tar import CREDENTIAL_HEADER, DIGEST_HEADER, MANIFEST, BadEntry
+from tidegate.wire.replicas.manifest import Manifest, read_manifest
+from tidegate.wire.replicas.package_tar import CREDENTIAL_HEADER, DIGEST_HEADER, MANIFEST, BadEntry
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 30.0
 PAUSE_FIRST_S, PAUSE_LONGEST_S = 0.5, 15.0

@@ -1,4 +1,4 @@
-"""A stream of `wire.package_tar` into a folder: every file checked as it is written, and none outside the folder.
+"""A stream of `wire.replicas.package_tar` into a folder: each file checked as it is written, none outside the folder.
 
 Nothing that comes is believed: not names, not sizes, not kinds of entries, not how many there are.
 """
@@ -16,8 +16,8 @@ import msgspec
 
 from tidegate.packaging.filelist import FILES, KeptFile, read_list
 from tidegate.wire.decoding import decode_json
-from tidegate.wire.manifest import Manifest
-from tidegate.wire.package_tar import (
+from tidegate.wire.replicas.manifest import Manifest
+from tidegate.wire.replicas.package_tar import (
     BLOCK_BYTES,
     MANIFEST,
     BadEntry,

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tidegate.settings import Settings
-    from tidegate.wire.snapshot import Snapshot
+    from tidegate.wire.gateways.snapshot import Snapshot
 
 JOURNAL_TICK_S = 1.0
 

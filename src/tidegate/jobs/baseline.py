@@ -23,7 +23,7 @@ from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.models.catalog import Models
 from tidegate.services.monitoring.baselines import BaselineRows, Baselines, Origin, make_baseline
 from tidegate.wire.decoding import convert
-from tidegate.wire.monitoring import BaselineRequest, BaselineSource, BaselineView
+from tidegate.wire.monitoring.monitoring import BaselineRequest, BaselineSource, BaselineView
 from tidegate.wire.signature import Signature
 
 _log = logging.getLogger(__name__)

@@ -38,7 +38,7 @@ from tidegate.store.models import models, pushed_images
 from tidegate.version import __version__
 from tidegate.wire import rest
 from tidegate.wire.decoding import convert
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 
 _log = logging.getLogger(__name__)
 

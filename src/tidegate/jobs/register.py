@@ -37,8 +37,8 @@ from tidegate.services.models.catalog import Models
 from tidegate.services.models.intake import Intake, NewVersion
 from tidegate.wire import rest
 from tidegate.wire.decoding import convert
-from tidegate.wire.manifest import Manifest
-from tidegate.wire.monitoring import BaselineSource
+from tidegate.wire.monitoring.monitoring import BaselineSource
+from tidegate.wire.replicas.manifest import Manifest
 from tidegate.wire.signature import Signature
 
 _log = logging.getLogger(__name__)

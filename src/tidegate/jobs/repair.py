@@ -18,7 +18,7 @@ from tidegate.packaging import ModelSource, wrap
 from tidegate.services.models.catalog import Models
 from tidegate.services.models.intake import Intake
 from tidegate.wire import rest
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 
 _log = logging.getLogger(__name__)
 

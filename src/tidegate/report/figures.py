@@ -26,8 +26,8 @@ from tidegate.draw import (
 from tidegate.draw.markup import shortened
 from tidegate.draw.scales import written
 from tidegate.report.reading import about, filled
-from tidegate.wire.alerts import AlertView
-from tidegate.wire.monitoring import MonitorResult, Severity
+from tidegate.wire.monitoring.alerts import AlertView
+from tidegate.wire.monitoring.monitoring import MonitorResult, Severity
 
 PAIR = PlotSize(340.0, 150.0)
 COURSE = PlotSize(560.0, 190.0)

@@ -17,7 +17,7 @@ from tidegate.report.figures import (
     coverage,
     distribution,
 )
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring.monitoring import MonitorResult
 
 BYTES_MAX = 2_000_000
 CARDS_MAX, ROWS_MAX, COURSES_MAX, FIRST_MAX, ALARMS_MAX = 24, 250, 8, 30, 100

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tidegate.wire.monitoring import Histograms, MonitorName, MonitorResult
+from tidegate.wire.monitoring.monitoring import Histograms, MonitorName, MonitorResult
 
 STALE_S = 86_400.0
 """What was not looked at for so long, while others were, is of a version or column that is gone."""

@@ -18,7 +18,7 @@ from tidegate.runtimes.loading.building import adopt, rebuild
 from tidegate.runtimes.loading.objects import load_object
 from tidegate.runtimes.models.graph_model import GraphModel
 from tidegate.runtimes.models.pyfunc_model import PyfuncModel
-from tidegate.wire.manifest import Framework, Manifest
+from tidegate.wire.replicas.manifest import Framework, Manifest
 from tidegate.wire.signature import Signature
 
 

@@ -16,7 +16,7 @@ from tidegate.sequential.evidence import LEAST_UNITS, Evidence, EvidencePlan, ev
 from tidegate.sequential.means import p_value
 from tidegate.sequential.sample_ratio import ENOUGH, bayes_factor
 from tidegate.sequential.units import Exposed, Units
-from tidegate.wire.experiments import (
+from tidegate.wire.experiments.experiments import (
     ExperimentSpec,
     Guardrail,
     GuardrailState,

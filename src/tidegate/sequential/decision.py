@@ -21,7 +21,7 @@ from tidegate.sequential.analysis import Analysis
 from tidegate.sequential.evidence import LEAST_UNITS
 from tidegate.sequential.sample_ratio import ENOUGH
 from tidegate.wire.counts import counted
-from tidegate.wire.experiments import ExperimentDecision, ExperimentSpec, MetricView
+from tidegate.wire.experiments.experiments import ExperimentDecision, ExperimentSpec, MetricView
 
 _DAY_S = 86400.0
 

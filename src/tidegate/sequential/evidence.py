@@ -24,7 +24,7 @@ from tidegate.sequential.exact import ContingencyTable, Exact
 from tidegate.sequential.quantiles import Quantiles
 from tidegate.sequential.strata import Asymptotic, adjusted, cells_of, compare, sums
 from tidegate.sequential.units import Units
-from tidegate.wire.experiments import ExperimentSpec, Metric
+from tidegate.wire.experiments.experiments import ExperimentSpec, Metric
 
 LEAST_UNITS = 100
 """Units an arm before an experiment says anything; exact guardrails may stop it before."""

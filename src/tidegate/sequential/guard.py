@@ -24,7 +24,7 @@ from tidegate.sequential.exact import (
 from tidegate.sequential.quantiles import Quantiles
 from tidegate.sequential.strata import cells_of, sums
 from tidegate.sequential.units import Floats, Integers, Units
-from tidegate.wire.experiments import BoundKind, GuardrailState, GuardrailView
+from tidegate.wire.experiments.experiments import BoundKind, GuardrailState, GuardrailView
 
 _STEP = 2.0
 _THRESHOLDS_MS = tuple(0.25 * _STEP**k for k in range(20))

@@ -16,7 +16,7 @@ from tidegate.sequential.means import p_value
 from tidegate.sequential.units import Floats
 from tidegate.sequential.words import percent
 from tidegate.wire.counts import counted
-from tidegate.wire.shadows import PairedView
+from tidegate.wire.experiments.shadows import PairedView
 
 _WEIGHT = 20.0
 """Tuned for some 160 discordant pairs."""

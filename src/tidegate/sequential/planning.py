@@ -13,7 +13,7 @@ from tidegate.sequential import means, words
 from tidegate.sequential.evidence import LEAST_UNITS, EvidencePlan, evidence, plan
 from tidegate.sequential.exact import log_mixed
 from tidegate.sequential.units import Floats, Units
-from tidegate.wire.experiments import AaMetric, ExperimentSpec, Metric
+from tidegate.wire.experiments.experiments import AaMetric, ExperimentSpec, Metric
 
 _UNITS_MAX = 100_000
 _QUANTILE_UNITS_MAX = 4_000

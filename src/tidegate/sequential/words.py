@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.wire.experiments import GuardrailView, Metric, MetricView
+from tidegate.wire.experiments.experiments import GuardrailView, Metric, MetricView
 
 
 def percent(share: float) -> str:

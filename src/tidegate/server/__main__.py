@@ -32,7 +32,7 @@ from tidegate.settings import GATEWAY_PORT, Settings
 from tidegate.system.ending import end
 from tidegate.system.exhaustion import exhausted
 from tidegate.telemetry import configure_logging
-from tidegate.wire.manifest import Manifest, read_manifest
+from tidegate.wire.replicas.manifest import Manifest, read_manifest
 
 ERROR_LINE = "tidegate-error: "
 """Stands before the JSON of the error that ended this process, on the last line of standard error."""

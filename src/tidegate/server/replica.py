@@ -26,8 +26,8 @@ from tidegate.runtimes.base.runtime import Runtime
 from tidegate.server.local_target import LocalTarget
 from tidegate.server.short_way import HopProtocol, ShortWay
 from tidegate.settings import Settings
-from tidegate.wire.decision import AssignmentContext, Decision
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.gateways.decision import AssignmentContext, Decision
+from tidegate.wire.replicas.manifest import Manifest
 
 BATCH_BYTES_MAX = 1 << 50
 """No bound: a batch is larger than any request in it, and the gateway has bounded what it took of its clients."""

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.store.tables import BaselineRow, EndpointRow, MonitorBlockRow, MonitorResultRow, MonitorRow
 from tidegate.wire.decoding import convert
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring.monitoring import MonitorResult
 
 
 @dataclass(frozen=True)

@@ -8,32 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tidegate.wire.capture import CaptureView
-from tidegate.wire.exact import STRICT, Flag, Number, Whole
-from tidegate.wire.load import LoadView
-from tidegate.wire.parts import (
-    AnsweredView,
-    AutomationView,
-    DatabaseView,
-    EngineView,
-    LeaderView,
-    QueueView,
-    RedisView,
-    RolloutView,
-)
+from tidegate.wire.capture.capture import CaptureView
 
 # Also names of this module, which has all shapes for those who ask.
-from tidegate.wire.registering import Follow as Follow  # noqa: PLC0414
-from tidegate.wire.registering import FollowView as FollowView  # noqa: PLC0414
-from tidegate.wire.registering import Gate as Gate  # noqa: PLC0414
-from tidegate.wire.registering import RegisterRequest as RegisterRequest  # noqa: PLC0414
-from tidegate.wire.registering import RegistryView as RegistryView  # noqa: PLC0414
-from tidegate.wire.replica_logs import LogLines as LogLines  # noqa: PLC0414
-from tidegate.wire.replica_logs import ReplicaFailure as ReplicaFailure  # noqa: PLC0414
-from tidegate.wire.scaling import Scale as Scale  # noqa: PLC0414
-from tidegate.wire.scaling import ScaleRequest as ScaleRequest  # noqa: PLC0414
-from tidegate.wire.scaling import ScalingView as ScalingView  # noqa: PLC0414
-from tidegate.wire.shadows import ShadowSummary
+from tidegate.wire.endpoints.registering import Follow as Follow  # noqa: PLC0414
+from tidegate.wire.endpoints.registering import FollowView as FollowView  # noqa: PLC0414
+from tidegate.wire.endpoints.registering import Gate as Gate  # noqa: PLC0414
+from tidegate.wire.endpoints.registering import RegisterRequest as RegisterRequest  # noqa: PLC0414
+from tidegate.wire.endpoints.registering import RegistryView as RegistryView  # noqa: PLC0414
+from tidegate.wire.endpoints.scaling import Scale as Scale  # noqa: PLC0414
+from tidegate.wire.endpoints.scaling import ScaleRequest as ScaleRequest  # noqa: PLC0414
+from tidegate.wire.endpoints.scaling import ScalingView as ScalingView  # noqa: PLC0414
+from tidegate.wire.exact import STRICT, Flag, Number, Whole
+from tidegate.wire.experiments.shadows import ShadowSummary
+from tidegate.wire.gateways.load import LoadView
+from tidegate.wire.parts import AnsweredView, AutomationView, DatabaseView, EngineView, LeaderView, QueueView, RedisView, RolloutView
+from tidegate.wire.replicas.replica_logs import LogLines as LogLines  # noqa: PLC0414
+from tidegate.wire.replicas.replica_logs import ReplicaFailure as ReplicaFailure  # noqa: PLC0414
 
 VersionStatus = Literal["ready", "deleted"]
 EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting", "asleep"]

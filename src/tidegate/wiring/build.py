@@ -77,7 +77,7 @@ from tidegate.settings import Settings
 from tidegate.store.database.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate
 from tidegate.system.child_env import inherited_env
-from tidegate.wire.capture import CaptureView, capture_view, read_state
+from tidegate.wire.capture.capture import CaptureView, capture_view, read_state
 from tidegate.wiring.alerts import alert_parts, reach_of
 from tidegate.wiring.canaries import canary_loop
 from tidegate.wiring.container import Container

@@ -8,7 +8,7 @@ import pytest
 from support.control import SIGNATURE
 from tidegate.adapters.artifacts.store import DirectoryArtifacts, ManifestFiles
 from tidegate.errors import Conflict, DiskFull
-from tidegate.wire.manifest import Manifest, read_manifest
+from tidegate.wire.replicas.manifest import Manifest, read_manifest
 
 DIGEST = "d" * 64
 

@@ -16,7 +16,7 @@ from support.cloudrun.tokens import TokenIssuer
 from tidegate import clock
 from tidegate.adapters.cloudrun.credentials import GoogleCredentials
 from tidegate.errors import EngineUnavailable, MissingExtra
-from tidegate.wire.identity import expiry_of
+from tidegate.wire.gateways.identity import expiry_of
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tidegate.core.images.delivery import Delivery
 from tidegate.core.routing.targets import Address, address_of
 from tidegate.core.workloads import EngineScaling, Instance, Workloads, WorkloadSpec, WorkloadState
 from tidegate.errors import EngineUnavailable, ImagePending, InvalidArgument, NotLeader
-from tidegate.wire.replica_key import replica_key
+from tidegate.wire.replicas.replica_key import replica_key
 
 
 def only(workloads: Workloads) -> WorkloadState:

@@ -19,7 +19,7 @@ from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery
 from tidegate.core.workloads import WorkloadKey, WorkloadSpec
 from tidegate.settings import Settings
-from tidegate.wire.replica_key import replica_key
+from tidegate.wire.replicas.replica_key import replica_key
 
 PLATFORM, NODE_KEY = "0a1b2c3d", "node-key"
 SAYS_READY = """\

@@ -15,7 +15,7 @@ from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery, Fetch
 from tidegate.core.workloads import EngineScaling, Instance, WorkloadSpec, WorkloadState
 from tidegate.errors import EngineUnavailable, InvalidArgument, MissingExtra, NotLeader
-from tidegate.wire.replica_key import replica_key
+from tidegate.wire.replicas.replica_key import replica_key
 
 Make = Callable[..., EcsWorkloads]
 

@@ -23,7 +23,7 @@ from tidegate.adapters.images.context import (
 )
 from tidegate.errors import PickleNotGranted
 from tidegate.packaging import read_source, wrap
-from tidegate.wire.manifest import Accelerated, Manifest, read_manifest
+from tidegate.wire.replicas.manifest import Accelerated, Manifest, read_manifest
 
 CONTROL_PLANE = {"mlflow", "mlflow-skinny", "sqlalchemy", "fastapi", "alembic", "psutil", "rich", "urllib3"}
 

@@ -19,10 +19,10 @@ from tidegate.capture.rows import FEEDBACK, PREDICTIONS
 from tidegate.capture.store import CaptureStore
 from tidegate.capture.units.compared import losses
 from tidegate.capture.units.gather import units
-from tidegate.wire.decision import Decision
-from tidegate.wire.experiments import Metric
+from tidegate.wire.experiments.experiments import Metric
+from tidegate.wire.experiments.units import UnitQuery, UnitRows
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.journal import BatchRecord, FailureRecord, Omitted
-from tidegate.wire.units import UnitQuery, UnitRows
 
 HOUR_S = 3600.0
 BOUGHT = Metric("bought", "increase", "proportion", window_s=HOUR_S)

@@ -9,8 +9,8 @@ from tidegate.cli.endpoints.canary import CanaryGiven, canary_text
 from tidegate.cli.endpoints.deploy import deploy
 from tidegate.cli.main import root
 from tidegate.errors import InvalidArgument
-from tidegate.wire.canary import CanaryStep, CanaryView
-from tidegate.wire.experiments import GuardrailView
+from tidegate.wire.experiments.canary import CanaryStep, CanaryView
+from tidegate.wire.experiments.experiments import GuardrailView
 
 AT = 1_795_003_200.0
 RUNNING = CanaryView(

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from tidegate.cli.endpoints.load import load_table, p95, rate, series_table
-from tidegate.wire.load import LoadSeries, LoadView, VersionSeries
+from tidegate.wire.gateways.load import LoadSeries, LoadView, VersionSeries
 from tidegate.wire.rest import Endpoint, ReplicaCount, VariantView
 
 BUSY = LoadView(60.0, 2.5, 41.23, 0.5, 0.0312, 1.25)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidegate.cli.endpoints.scale import explained, scaled
-from tidegate.wire.scaling import Scale, ScaleDecision, ScaleSamples, ScalingView
+from tidegate.wire.endpoints.scaling import Scale, ScaleDecision, ScaleSamples, ScalingView
 
 VIEW = ScalingView(1, 100, "concurrency", 12.5, 60.0, 6.0, 300.0)
 SAMPLES = ScaleSamples("concurrency", 12.5, 1234.5, 60.0, 1300.25, 6.0, 99, 1.25, ["gateway-1"])

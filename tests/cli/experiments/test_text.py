@@ -11,7 +11,7 @@ from support.decisions import NOON, draft, ended, experiment
 from tidegate.cli.experiments.experiment import _options
 from tidegate.cli.experiments.text import checked, listed, shown
 from tidegate.errors import InvalidArgument
-from tidegate.wire.experiments import AaMetric, AaView, ExperimentView, RatioView
+from tidegate.wire.experiments.experiments import AaMetric, AaView, ExperimentView, RatioView
 
 NOTHING: dict[str, Any] = dict.fromkeys(
     ("name", "guardrails", "mde", "alpha", "max_days", "on_breach", "on_no_traffic", "split", "ramp", "ramp_every")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.platform import tidegate
-from tidegate.wire.manifest import Manifest, encode_manifest
+from tidegate.wire.replicas.manifest import Manifest, encode_manifest
 from tidegate.wire.signature import Signature
 
 

@@ -13,7 +13,7 @@ from client.conftest import Standin
 from support.decisions import ended, experiment
 from tidegate.client import Client
 from tidegate.errors import InvalidArgument, UnknownExperiment
-from tidegate.wire.experiments import ExperimentView
+from tidegate.wire.experiments.experiments import ExperimentView
 
 EXPERIMENTS = "/api/v1/endpoints/churn/experiments"
 

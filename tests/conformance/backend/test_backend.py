@@ -20,7 +20,7 @@ from tidegate.core.engines.capabilities import ENGINES
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Backend, Handle, ReplicaObservation
 from tidegate.errors import ImagePending, ModelCrashed
-from tidegate.wire.manifest import encode_manifest, read_manifest
+from tidegate.wire.replicas.manifest import encode_manifest, read_manifest
 
 pytestmark = pytest.mark.timeout(1200)  # the first time, the base image is made
 IN_CONTAINERS = pytest.mark.parametrize("subject", ["docker"], indirect=True)

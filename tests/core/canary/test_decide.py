@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tidegate.core.canary.decide import REQUESTS_MIN, CanaryFacts, CanaryPlan, decide
-from tidegate.wire.experiments import GuardrailState, GuardrailView
+from tidegate.wire.experiments.experiments import GuardrailState, GuardrailView
 
 PLAN = CanaryPlan((1.0, 5.0, 100.0), 600.0, 0)
 LAST = replace(PLAN, step=1)

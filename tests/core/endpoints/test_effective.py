@@ -26,8 +26,8 @@ from tidegate.core.routing.assign import WeightedVariants
 from tidegate.core.routing.snapshot import VersionFacts, route
 from tidegate.errors import InvalidArgument
 from tidegate.wire.decoding import convert
+from tidegate.wire.gateways.snapshot import Snapshot, decode_snapshot, encode_snapshot
 from tidegate.wire.signature import Signature, TensorSpec
-from tidegate.wire.snapshot import Snapshot, decode_snapshot, encode_snapshot
 
 SPLIT = Split("exp-salt", (Share("control", "1", 60.0), Share("treatment", "2", 40.0)))
 RAMP = Split(

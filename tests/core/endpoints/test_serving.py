@@ -22,7 +22,8 @@ from tidegate.core.reconcile import fleet
 from tidegate.core.routing.snapshot import VersionFacts, route
 from tidegate.errors import InvalidArgument
 from tidegate.store.tables import EndpointRow
-from tidegate.wire import rest, snapshot
+from tidegate.wire import rest
+from tidegate.wire.gateways import snapshot
 from tidegate.wire.signature import Signature
 
 NAMES = [one.name for one in SERVING_SETTINGS]

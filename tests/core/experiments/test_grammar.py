@@ -6,7 +6,7 @@ import pytest
 
 from tidegate.core.experiments import grammar
 from tidegate.errors import InvalidArgument
-from tidegate.wire.experiments import Guardrail, Metric
+from tidegate.wire.experiments.experiments import Guardrail, Metric
 
 
 @pytest.mark.parametrize(

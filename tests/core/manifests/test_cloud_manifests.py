@@ -14,7 +14,7 @@ from tidegate.core.manifests.served import ExportSettings, Known, KnownImage, Se
 from tidegate.core.manifests.text import files_of, key_commands, write_manifests
 from tidegate.errors import InvalidArgument
 from tidegate.settings import Settings
-from tidegate.wire.declared import ExportAnswer
+from tidegate.wire.endpoints.declared import ExportAnswer
 
 PLAIN: dict[str, Any] = {"endpoint": "churn", "model": "churn", "version": 3}
 PUSHED = f"eu-docker.pkg.dev/project/team/churn@sha256:{'a' * 64}"

@@ -10,7 +10,7 @@ from tidegate.core.manifests.export import manifests_of
 from tidegate.core.manifests.served import ExportSettings, Known, KnownImage, ServedRequest
 from tidegate.errors import InvalidArgument
 from tidegate.settings import Settings
-from tidegate.wire.declared import ExportAnswer
+from tidegate.wire.endpoints.declared import ExportAnswer
 
 ARN, NAME = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:team/pull-Ab1cD2", "pull"
 PLACE = {

@@ -20,7 +20,7 @@ from tidegate.core.reconcile.fleet import (
 )
 from tidegate.core.reconcile.plan import converged, plan
 from tidegate.core.routing.snapshot import VersionFacts, route
-from tidegate.wire import snapshot as wire
+from tidegate.wire.gateways import snapshot as wire
 from tidegate.wire.signature import Signature, TensorSpec
 
 READY = ReplicaObservation(True, True, "unix:/x")

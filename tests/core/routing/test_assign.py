@@ -22,7 +22,7 @@ from tidegate.core.routing.assign import (
     unit_interval,
     variant_order,
 )
-from tidegate.wire.decision import AssignmentContext, Decision
+from tidegate.wire.gateways.decision import AssignmentContext, Decision
 
 VECTORS = Path(__file__).parents[3] / "docs" / "assignment-vectors.json"
 UNITS = [f"user-{number}" for number in range(20_000)]

@@ -9,8 +9,8 @@ from tidegate.core.reconcile.fleet import EndpointFacts, Fleet, Replica
 from tidegate.core.routing.snapshot import VersionFacts, route
 from tidegate.core.routing.targets import Address, address_of
 from tidegate.errors import InvalidArgument
+from tidegate.wire.gateways.snapshot import Target, decode_snapshot, encode_snapshot
 from tidegate.wire.signature import Signature
-from tidegate.wire.snapshot import Target, decode_snapshot, encode_snapshot
 
 FACTS = VersionFacts("d" * 64, Signature("matrix", (), ()), None, None, batchable=False)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from tidegate.core.scaling.load import Point, Samples, mean, newest, quantile_s
-from tidegate.wire.load import DURATION_BUCKETS_S
+from tidegate.wire.gateways.load import DURATION_BUCKETS_S
 
 
 def _points(*amounts: float, until: float = 10.0, span_s: float = 1.0) -> tuple[Point, ...]:

@@ -37,8 +37,8 @@ from tidegate.store.endpoints.endpoints import add_note, failed_replicas_of, get
 from tidegate.store.endpoints.history import Entry
 from tidegate.store.fleet.fleet import load_snapshot
 from tidegate.store.tables import EndpointRow, LeaseRow, ReplicaRow, VariantRow
+from tidegate.wire.gateways.snapshot import Snapshot, decode_snapshot
 from tidegate.wire.rest import DeployRequest, RollbackRequest, ScaleRequest, TrafficRequest
-from tidegate.wire.snapshot import Snapshot, decode_snapshot
 from tidegate.wiring import Container
 
 

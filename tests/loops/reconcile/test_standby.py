@@ -13,7 +13,7 @@ from tidegate.core.reconcile.fleet import GatewayFacts, ReconcileLimits
 from tidegate.loops.reconcile.standby import Standby
 from tidegate.services.gateways.snapshots import Broadcast, Snapshots
 from tidegate.store.fleet import fleet as rows
-from tidegate.wire.snapshot import Snapshot, encode_snapshot
+from tidegate.wire.gateways.snapshot import Snapshot, encode_snapshot
 
 
 class OneReplica:

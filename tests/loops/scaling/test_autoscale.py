@@ -18,9 +18,9 @@ from tidegate.services.gateways.load import Load
 from tidegate.store.endpoints import automation
 from tidegate.store.endpoints.endpoints import replicas_of
 from tidegate.store.tables import EndpointRow, ReplicaRow
-from tidegate.wire.load import DURATION_BUCKETS_S, LoadReport, VersionLoad
+from tidegate.wire.endpoints.scaling import ScaleDecision
+from tidegate.wire.gateways.load import DURATION_BUCKETS_S, LoadReport, VersionLoad
 from tidegate.wire.rest import DeployRequest, ScaleRequest, TrafficRequest, VariantView
-from tidegate.wire.scaling import ScaleDecision
 
 BY_LOAD = ScaleRequest(min=1, max=20, target="concurrency=1", stable_s=20.0, panic_s=4.0, down_s=40.0)
 """With short windows: each look is a few transactions."""

@@ -28,9 +28,9 @@ from tidegate.store.endpoints.automation import effective_of, seen_of, set_weigh
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.endpoints.history import Entry
 from tidegate.store.tables import BaselineRow
-from tidegate.wire import alerts as wire
-from tidegate.wire.experiments import ExperimentRequest
-from tidegate.wire.monitoring import BaselineColumn, BaselineView, MonitorRequest, MonitorResult
+from tidegate.wire.experiments.experiments import ExperimentRequest
+from tidegate.wire.monitoring import alerts as wire
+from tidegate.wire.monitoring.monitoring import BaselineColumn, BaselineView, MonitorRequest, MonitorResult
 from tidegate.wire.rest import DeployRequest, TrafficRequest
 from tidegate.wiring import Container
 

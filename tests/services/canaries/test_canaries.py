@@ -16,8 +16,8 @@ from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.experiments import canaries as canary_rows
 from tidegate.store.experiments import rollouts
 from tidegate.store.tables import VariantRow
-from tidegate.wire.canary import CanaryRequest
-from tidegate.wire.capture import CaptureSettingsRequest
+from tidegate.wire.capture.capture import CaptureSettingsRequest
+from tidegate.wire.experiments.canary import CanaryRequest
 from tidegate.wire.rest import RollbackRequest, TrafficRequest
 
 

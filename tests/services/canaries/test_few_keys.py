@@ -13,7 +13,7 @@ from support.canary_bed import EVERY_S, Bed
 from tidegate.core.captured import Columns
 from tidegate.services.canaries.by_key import CallsByKey
 from tidegate.services.canaries.tallies import CanaryTally
-from tidegate.wire.canary import CanaryView
+from tidegate.wire.experiments.canary import CanaryView
 
 
 @dataclass

@@ -12,10 +12,10 @@ from tidegate.services.alerting.rules import stored_rules
 from tidegate.store.endpoints.automation import seen_of, set_weights
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.endpoints.history import Entry
-from tidegate.wire.alerts import AlertRule, AlertRulesRequest
-from tidegate.wire.capture import CaptureSettingsRequest
-from tidegate.wire.declared import ApplyRequest
-from tidegate.wire.monitoring import MonitorRequest
+from tidegate.wire.capture.capture import CaptureSettingsRequest
+from tidegate.wire.endpoints.declared import ApplyRequest
+from tidegate.wire.monitoring.alerts import AlertRule, AlertRulesRequest
+from tidegate.wire.monitoring.monitoring import MonitorRequest
 from tidegate.wire.rest import DeployRequest, ScaleRequest, TrafficRequest
 from tidegate.wiring import Container
 

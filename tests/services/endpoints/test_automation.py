@@ -21,8 +21,8 @@ from tidegate.store.endpoints.automation import EndpointSeen, seen_of
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.endpoints.history import Entry
 from tidegate.store.tables import EndpointRow, HistoryRow, LeaseRow
+from tidegate.wire.endpoints.tags import tag_of
 from tidegate.wire.rest import DeployRequest, Endpoint, RollbackRequest, ScaleRequest, TrafficRequest
-from tidegate.wire.tags import tag_of
 from tidegate.wiring import Container
 
 STABLE = {"1": 100.0}

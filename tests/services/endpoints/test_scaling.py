@@ -16,8 +16,8 @@ from tidegate.errors import Conflict, InvalidArgument, NotLeader, UnknownEndpoin
 from tidegate.services.endpoints.scaling import Decisions
 from tidegate.store.fleet.fleets import Fleets
 from tidegate.store.tables import EndpointRow
+from tidegate.wire.endpoints.scaling import Scale, ScaleDecision
 from tidegate.wire.rest import DeployRequest, ScaleRequest, ScalingView, TrafficRequest
-from tidegate.wire.scaling import Scale, ScaleDecision
 from tidegate.wiring import Container
 
 

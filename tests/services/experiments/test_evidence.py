@@ -10,7 +10,7 @@ import msgspec
 from tidegate.sequential.analysis import Analysis
 from tidegate.sequential.evidence import EvidencePlan
 from tidegate.services.experiments.evidence import finite
-from tidegate.wire.experiments import MetricView, RatioView
+from tidegate.wire.experiments.experiments import MetricView, RatioView
 
 
 def test_numbers_that_are_none_are_never_kept_or_shown() -> None:

@@ -28,8 +28,8 @@ from tidegate.store.endpoints import kept_aliases
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.experiments import experiments as rows
 from tidegate.store.experiments import rollouts
-from tidegate.wire.capture import CaptureSettingsRequest
-from tidegate.wire.experiments import ExperimentRequest
+from tidegate.wire.capture.capture import CaptureSettingsRequest
+from tidegate.wire.experiments.experiments import ExperimentRequest
 from tidegate.wire.rest import DeployRequest, RollbackRequest, TrafficRequest
 from tidegate.wire.signature import Signature, TensorSpec
 

@@ -9,8 +9,8 @@ import pytest
 
 from tidegate.errors import CaptureUnreadable, InvalidArgument, Overloaded
 from tidegate.services.experiments.past import ExperimentPast
-from tidegate.wire.experiments import AaRequest, ArmSpec, ExperimentSpec, Metric
-from tidegate.wire.units import MetricRows, UnitQuery, UnitRows
+from tidegate.wire.experiments.experiments import AaRequest, ArmSpec, ExperimentSpec, Metric
+from tidegate.wire.experiments.units import MetricRows, UnitQuery, UnitRows
 
 NOW_S = 1_790_000_000.0
 DAY_S = 86_400.0

@@ -11,9 +11,9 @@ from tidegate.services.gateways.id_tokens import GatewayIdTokens
 from tidegate.services.gateways.snapshots import Snapshots
 from tidegate.store.database.engine import open_store, store_url
 from tidegate.store.fleet import fleet as rows
-from tidegate.wire.identity import IdToken
+from tidegate.wire.gateways.identity import IdToken
+from tidegate.wire.gateways.snapshot import RoutedEndpoint, Shadow, Snapshot, Target, Variant, encode_snapshot
 from tidegate.wire.signature import Signature
-from tidegate.wire.snapshot import RoutedEndpoint, Shadow, Snapshot, Target, Variant, encode_snapshot
 
 SHAPE = Signature("matrix", (), ())
 

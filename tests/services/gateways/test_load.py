@@ -19,7 +19,7 @@ from tidegate.services.gateways.load import (
 )
 from tidegate.services.gateways.load_series import load_series
 from tidegate.services.leadership import Leadership
-from tidegate.wire.load import LoadReport, LoadView
+from tidegate.wire.gateways.load import LoadReport, LoadView
 from tidegate.wire.parts import LeaderView
 
 

@@ -9,7 +9,7 @@ from support.loads import Clock, busy
 from tidegate.errors import InvalidArgument
 from tidegate.services.gateways.load import KEPT_S
 from tidegate.services.gateways.load_series import OVERVIEWS_KEPT_MAX, LoadOverview, load_series
-from tidegate.wire.load import LoadSeries
+from tidegate.wire.gateways.load import LoadSeries
 
 AHEAD_S = 1_795_000_000.0 - 1000.0
 

@@ -13,9 +13,9 @@ from tidegate.services.gateways.snapshots import ENDED_S, GatewayRevisions, Snap
 from tidegate.settings import Settings
 from tidegate.store.database.engine import open_store, store_url
 from tidegate.store.fleet import fleet as rows
-from tidegate.wire.load import LoadReport
+from tidegate.wire.gateways.load import LoadReport
+from tidegate.wire.gateways.snapshot import RoutedEndpoint, Snapshot, Target, Variant, decode_snapshot, encode_snapshot
 from tidegate.wire.signature import Signature
-from tidegate.wire.snapshot import RoutedEndpoint, Snapshot, Target, Variant, decode_snapshot, encode_snapshot
 from tidegate.wiring import build
 
 

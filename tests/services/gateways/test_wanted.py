@@ -11,7 +11,7 @@ from support.control import NewDatabase, container_at, lead_elsewhere
 from tidegate.errors import NotLeader
 from tidegate.services.gateways import wanted
 from tidegate.services.gateways.wanted import WAITS_S, WantedEndpoints, WantedIntake
-from tidegate.wire.gateway_reports import WantedReport
+from tidegate.wire.gateways.gateway_reports import WantedReport
 from tidegate.wiring import Container
 
 LEADER = "http://other:8800"

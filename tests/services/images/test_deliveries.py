@@ -26,7 +26,7 @@ from tidegate.store.tables import JobRow
 from tidegate.store.tables.images import PushedImageRow
 from tidegate.version import __version__
 from tidegate.wire import rest
-from tidegate.wire.manifest import Accelerated
+from tidegate.wire.replicas.manifest import Accelerated
 from tidegate.wiring import Container
 from tidegate.wiring.deliveries import version_delivery
 

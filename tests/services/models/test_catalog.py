@@ -7,7 +7,7 @@ from support.control import ME, NewDatabase, add_version, container_at, digest_f
 from tidegate.errors import Conflict, InUse, InvalidArgument, RegistryUnavailable, UnknownModel, UnknownVersion
 from tidegate.services.models.intake import Intake
 from tidegate.store.endpoints.endpoints import get_endpoint
-from tidegate.wire.manifest import read_manifest
+from tidegate.wire.replicas.manifest import read_manifest
 from tidegate.wire.rest import DeployRequest, RegisterRequest, TrustRequest
 from tidegate.wiring import Container
 

@@ -20,10 +20,11 @@ from tidegate.services.monitoring.evaluation import LAG_S
 from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.services.monitoring.replays import Replays
 from tidegate.services.reading.lookup import version_or_raise
-from tidegate.wire import alerts, rest
-from tidegate.wire.capture import CompactorState, capture_view
+from tidegate.wire import rest
+from tidegate.wire.capture.capture import CompactorState, capture_view
 from tidegate.wire.decoding import convert
-from tidegate.wire.monitoring import MonitorRequest, MonitorResult
+from tidegate.wire.monitoring import alerts
+from tidegate.wire.monitoring.monitoring import MonitorRequest, MonitorResult
 from tidegate.wire.signature import Signature, TensorSpec
 from tidegate.wiring import Container
 

@@ -18,7 +18,7 @@ from tidegate.services.monitoring.gathered import WHOLE, GatheredBlock, gathered
 from tidegate.services.monitoring.summary import FEATURES_MAX, summary_of
 from tidegate.watch.baseline.rhythm import HOUR_S
 from tidegate.watch.performance.losses import labels_of
-from tidegate.wire.monitoring import BaselineView, MonitorResult
+from tidegate.wire.monitoring.monitoring import BaselineView, MonitorResult
 from tidegate.wire.signature import Signature, TensorSpec
 
 SIGNATURE = Signature(

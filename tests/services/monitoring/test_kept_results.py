@@ -23,8 +23,8 @@ from tidegate.services.monitoring.kept_results import ResultsKept
 from tidegate.services.monitoring.monitoring import RESULTS_KEPT_S
 from tidegate.store import monitoring as rows
 from tidegate.wire import rest
-from tidegate.wire.capture import CaptureSelection
-from tidegate.wire.monitoring import Histograms, MonitorResult
+from tidegate.wire.capture.capture import CaptureSelection
+from tidegate.wire.monitoring.monitoring import Histograms, MonitorResult
 from tidegate.wiring import Container
 
 HOUR_S = 3600.0

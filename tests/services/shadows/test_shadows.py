@@ -24,7 +24,8 @@ from tidegate.store.endpoints.automation import versions_routed, versions_used, 
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.fleet.fleet import endpoint_of
 from tidegate.store.tables import AuditRow, VariantRow
-from tidegate.wire.decision import Decision
+from tidegate.wire.experiments.shadows import ShadowRequest
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.journal import (
     Damage,
     FailureRecord,
@@ -36,7 +37,6 @@ from tidegate.wire.journal import (
     read_entries,
 )
 from tidegate.wire.rest import DeployRequest, RollbackRequest, TrafficRequest
-from tidegate.wire.shadows import ShadowRequest
 from tidegate.wire.signature import TensorSpec
 from tidegate.wiring import Container
 

@@ -24,7 +24,7 @@ from tidegate.core.images.delivery import Delivery
 from tidegate.core.routing.targets import Address, address_of
 from tidegate.core.workloads import Instance, WorkloadKey, Workloads, WorkloadSpec
 from tidegate.settings import Settings
-from tidegate.wire.replica_key import replica_key
+from tidegate.wire.replicas.replica_key import replica_key
 
 NODE_KEY = "a-node-key"
 CRASHES = (sys.executable, "-c", "import sys; print('Traceback: it broke', file=sys.stderr); sys.exit(3)")

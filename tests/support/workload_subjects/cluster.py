@@ -18,7 +18,7 @@ from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery
 from tidegate.core.routing.targets import address_of
 from tidegate.core.workloads import Instance, WorkloadKey, Workloads, WorkloadSpec
-from tidegate.wire.replica_key import replica_key
+from tidegate.wire.replicas.replica_key import replica_key
 
 NODE_KEY = "the-node-key-of-tests"
 PLATFORM, ELSEWHERE = "0a1b2c3d", "4e5f6a7b"

@@ -25,8 +25,8 @@ from tidegate.core.images.delivery import Delivery
 from tidegate.core.routing.targets import address_of
 from tidegate.core.workloads import Instance, WorkloadKey, WorkloadSpec
 from tidegate.settings import Settings
-from tidegate.wire.manifest import Manifest, encode_manifest
-from tidegate.wire.replica_key import replica_key
+from tidegate.wire.replicas.manifest import Manifest, encode_manifest
+from tidegate.wire.replicas.replica_key import replica_key
 
 NODE_KEY = "the-node-key-of-the-tests"
 PLATFORM, ANOTHER = "0a1b2c3d", "f0e1d2c3"

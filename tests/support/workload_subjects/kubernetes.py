@@ -22,8 +22,8 @@ from tidegate.core.images.delivery import Delivery
 from tidegate.core.manifests.replica_pods import of_platform
 from tidegate.core.routing.targets import address_of
 from tidegate.core.workloads import Instance, WorkloadKey, WorkloadSpec
-from tidegate.wire.manifest import encode_manifest, read_manifest
-from tidegate.wire.replica_key import replica_key
+from tidegate.wire.replicas.manifest import encode_manifest, read_manifest
+from tidegate.wire.replicas.replica_key import replica_key
 
 NODE_KEY = "a-node-key"
 PLATFORM, ANOTHER = "0a1b2c3d", "ffffffff"

@@ -11,8 +11,8 @@ import msgspec
 
 from tidegate.errors import ArtifactDamaged
 from tidegate.packaging.filelist import FILES, list_of, read_list
-from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest
-from tidegate.wire.package_tar import END, FOLDERS, MANIFEST, head_of, padding_bytes
+from tidegate.wire.replicas.manifest import Accelerated, Manifest, encode_manifest
+from tidegate.wire.replicas.package_tar import END, FOLDERS, MANIFEST, head_of, padding_bytes
 
 CHUNK_BYTES = 1 << 20
 DISK_BLOCK_BYTES = 4096

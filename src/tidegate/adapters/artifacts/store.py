@@ -20,7 +20,7 @@ from tidegate.adapters.sandbox.confinement import make_readable, take_back
 from tidegate.errors import Conflict, DiskFull
 from tidegate.packaging.filelist import FileFault, find_fault, is_listed, write_list
 from tidegate.system.atomic import sweep, write_whole
-from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest, read_manifest
+from tidegate.wire.replicas.manifest import Accelerated, Manifest, encode_manifest, read_manifest
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TEMPORARY = ".part-"

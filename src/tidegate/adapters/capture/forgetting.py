@@ -7,7 +7,7 @@ from pathlib import Path
 from tidegate.adapters.capture.queries import stored_endpoints
 from tidegate.capture.location import Location
 from tidegate.errors import CaptureUnreadable
-from tidegate.wire.capture import ForgetRequest, ask_to_forget
+from tidegate.wire.capture.capture import ForgetRequest, ask_to_forget
 
 
 class ForgetFiles:

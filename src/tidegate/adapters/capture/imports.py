@@ -9,7 +9,7 @@ from pathlib import Path
 from tidegate.capture.location import Location
 from tidegate.clock import Clock
 from tidegate.errors import Conflict, DiskFull
-from tidegate.wire.importing import BadRow, ImportedAs, ImportRequest, ImportResult
+from tidegate.wire.capture.importing import BadRow, ImportedAs, ImportRequest, ImportResult
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tidegate.capture.location import Location
 from tidegate.errors import CaptureUnreadable, Overloaded, QueryTooLarge
 from tidegate.errors.codes import by_code
 from tidegate.system.child_env import inherited_env, storage_keys
-from tidegate.wire.capture import CaptureSelection
+from tidegate.wire.capture.capture import CaptureSelection
 
 QUERIES_MAX = 2
 TIMEOUT_S = 30.0

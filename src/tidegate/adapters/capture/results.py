@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tidegate.capture.files import Files
 from tidegate.capture.location import Location
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring.monitoring import MonitorResult
 
 
 class ResultParquet:

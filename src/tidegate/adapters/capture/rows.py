@@ -17,7 +17,7 @@ from tidegate.capture.files import Files
 from tidegate.capture.location import Location
 from tidegate.core.captured import CapturedTable, Columns, ShadowPairs
 from tidegate.errors import CaptureUnreadable
-from tidegate.wire.units import UnitQuery, UnitRows
+from tidegate.wire.experiments.units import UnitQuery, UnitRows
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,7 +16,7 @@ import urllib3
 
 from tidegate.clock import Clock, now
 from tidegate.errors import EngineDenied, EngineUnavailable, MissingExtra
-from tidegate.wire.identity import IdToken
+from tidegate.wire.gateways.identity import IdToken
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 TIMEOUT_S = 10.0

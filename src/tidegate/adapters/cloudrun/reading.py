@@ -10,7 +10,7 @@ from tidegate.adapters.cloudrun.service import NAME, Facts, credential_of, servi
 from tidegate.core.ports import Handle, ReplicaObservation
 from tidegate.core.routing.targets import Address
 from tidegate.core.workloads import Instance, WorkloadKey, WorkloadState
-from tidegate.wire.snapshot import BATCHES_MAX
+from tidegate.wire.gateways.snapshot import BATCHES_MAX
 
 FAILED, SUCCEEDED = "CONDITION_FAILED", "CONDITION_SUCCEEDED"
 READY = "Ready"

@@ -30,7 +30,7 @@ from tidegate.core.ports import Handle
 from tidegate.core.workloads import WorkloadKey, WorkloadSpec, WorkloadState
 from tidegate.errors import EngineUnavailable, InvalidArgument, ModelCrashed, NotLeader, TidegateError
 from tidegate.settings import Settings
-from tidegate.wire.manifest import Manifest, read_manifest
+from tidegate.wire.replicas.manifest import Manifest, read_manifest
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from tidegate.errors import DiskFull, EngineUnavailable, ModelCrashed, OutOfReso
 from tidegate.system.commands import is_full
 from tidegate.system.exhaustion import exhausted
 from tidegate.system.run_dir import make_run_dir
-from tidegate.wire.manifest import Manifest, read_manifest
+from tidegate.wire.replicas.manifest import Manifest, read_manifest
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from tidegate.errors import ImageBuildFailed, ModelLoadFailed, PickleNotGranted
 from tidegate.packaging import read_source
 from tidegate.packaging.mlmodel import REQUIREMENTS, PackageLayout, read_layout
 from tidegate.packaging.wrap import libraries_of
-from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest
+from tidegate.wire.replicas.manifest import Accelerated, Manifest, encode_manifest
 
 PROGRAM = ("dataplane", "environments", "errors", "packaging", "runtimes", "server", "swagger_ui", "system", "wire")
 """The packages of Tidegate that a replica is made of; of single modules it has those that all layers share."""

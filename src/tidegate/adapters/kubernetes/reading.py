@@ -16,7 +16,7 @@ from tidegate.core.ports import Handle, ReplicaObservation
 from tidegate.core.reconcile.failures import ERROR_PREFIX, error_line
 from tidegate.core.routing.targets import Address
 from tidegate.core.workloads import Instance
-from tidegate.wire.snapshot import TCP
+from tidegate.wire.gateways.snapshot import TCP
 
 Object = Mapping[str, Any]
 

@@ -59,7 +59,7 @@ from tidegate.errors import (
     NotLeader,
     TidegateError,
 )
-from tidegate.wire.manifest import Manifest, read_manifest
+from tidegate.wire.replicas.manifest import Manifest, read_manifest
 
 log = logging.getLogger(__name__)
 

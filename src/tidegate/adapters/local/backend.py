@@ -38,7 +38,7 @@ from tidegate.environments import Environments
 from tidegate.errors import EnvironmentFailed, ModelCrashed, OutOfResources, TidegateError
 from tidegate.system.exhaustion import exhausted
 from tidegate.system.run_dir import make_run_dir, run_dir
-from tidegate.wire.manifest import Manifest, read_manifest
+from tidegate.wire.replicas.manifest import Manifest, read_manifest
 
 log = logging.getLogger(__name__)
 

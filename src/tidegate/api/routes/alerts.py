@@ -13,7 +13,7 @@ from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
 from tidegate.api.routes.audit import ID_MAX
 from tidegate.core.access import Permission
-from tidegate.wire import alerts as wire
+from tidegate.wire.monitoring import alerts as wire
 
 router = APIRouter(prefix="/api/v1", tags=["alerts"])
 _READ, _DEPLOY, _ADMINISTER = (

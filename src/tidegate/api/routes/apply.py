@@ -11,7 +11,7 @@ from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
 from tidegate.core.access import Permission
 from tidegate.core.manifests.served import ServedRequest
-from tidegate.wire.declared import ApplyAnswer, ApplyRequest, ExportAnswer
+from tidegate.wire.endpoints.declared import ApplyAnswer, ApplyRequest, ExportAnswer
 
 router = APIRouter(prefix="/api/v1", tags=["documents"])
 _DOCUMENT = {"endpoint": "churn", "model": "churn", "version": "2", "replicas": 2, "monitor": {"every": "1m"}}

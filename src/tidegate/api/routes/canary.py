@@ -11,7 +11,7 @@ from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
 from tidegate.core.access import Permission
 from tidegate.services.canaries.use_cases import Canaries
-from tidegate.wire.canary import CanaryRequest, CanaryView
+from tidegate.wire.experiments.canary import CanaryRequest, CanaryView
 
 router = APIRouter(prefix="/api/v1/endpoints/{name}/canary", tags=["canaries"])
 _BEGIN = {

@@ -10,7 +10,7 @@ from tidegate.api.failures import answers
 from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
 from tidegate.core.access import Permission
-from tidegate.wire.capture import (
+from tidegate.wire.capture.capture import (
     ARROW_TYPE,
     CaptureAnswer,
     CaptureForgetAnswer,

@@ -17,9 +17,9 @@ from tidegate.services.endpoints.intent import HISTORY_PAGE
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.gateways.load_series import STEP_S, STEP_S_MAX, STEP_S_MIN
 from tidegate.wire import rest
-from tidegate.wire.load import LoadSeries
-from tidegate.wire.performance import Performance
-from tidegate.wire.tags import tag_of
+from tidegate.wire.endpoints.tags import tag_of
+from tidegate.wire.gateways.load import LoadSeries
+from tidegate.wire.monitoring.performance import Performance
 
 router = APIRouter(prefix="/api/v1/endpoints", tags=["endpoints"])
 _CHANGE = answers(400, 404, 409, 412, 413, 415, 422)

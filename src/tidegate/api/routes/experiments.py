@@ -14,7 +14,7 @@ from tidegate.api.platform import PlatformOf, Who
 from tidegate.api.routes.reports import POLICY
 from tidegate.core.access import Permission
 from tidegate.services.experiments.lifecycle import Experiments
-from tidegate.wire.experiments import (
+from tidegate.wire.experiments.experiments import (
     AaRequest,
     AaView,
     ExperimentList,

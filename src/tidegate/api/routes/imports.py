@@ -10,7 +10,7 @@ from tidegate.api.failures import answers
 from tidegate.api.permissions import needs
 from tidegate.api.platform import LeaderOnly, PlatformOf, Who
 from tidegate.core.access import Permission
-from tidegate.wire.importing import ImportRequest, ImportResult
+from tidegate.wire.capture.importing import ImportRequest, ImportResult
 
 router = APIRouter(prefix="/api/v1/endpoints/{name}/capture", tags=["capture"])
 

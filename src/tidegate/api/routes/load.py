@@ -12,7 +12,7 @@ from tidegate.api.permissions import needs
 from tidegate.api.platform import LeaderOnly, PlatformOf
 from tidegate.core.access import Permission
 from tidegate.services.gateways.load_series import OVERVIEW_STEP_S, STEP_S_MAX, STEP_S_MIN
-from tidegate.wire.load import EndpointsLoad
+from tidegate.wire.gateways.load import EndpointsLoad
 
 router = APIRouter(prefix="/api/v1/load", tags=["endpoints"])
 

@@ -13,7 +13,7 @@ from tidegate.api.permissions import needs
 from tidegate.api.platform import LeaderOnly, PlatformOf, Who
 from tidegate.core.access import Permission
 from tidegate.wire import rest
-from tidegate.wire.monitoring import (
+from tidegate.wire.monitoring.monitoring import (
     BaselineRequest,
     BaselineView,
     MonitorName,

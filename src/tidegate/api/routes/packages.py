@@ -15,7 +15,7 @@ from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
 from tidegate.core.access import Permission
 from tidegate.core.images.delivery import PACKAGES_PATH
-from tidegate.wire.package_tar import DIGEST_HEADER, MEDIA_TYPE
+from tidegate.wire.replicas.package_tar import DIGEST_HEADER, MEDIA_TYPE
 
 router = APIRouter()
 _TAR: dict[str, Any] = {

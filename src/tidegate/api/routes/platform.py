@@ -21,9 +21,9 @@ from tidegate.core.access import Permission
 from tidegate.errors import Unauthenticated
 from tidegate.services.gateways.load_series import STEP_S, STEP_S_MAX, STEP_S_MIN
 from tidegate.wire import rest
-from tidegate.wire.gateway_reports import LossReport, WantedReport
-from tidegate.wire.identity import IdToken
-from tidegate.wire.load import LoadReport, LoadSeries
+from tidegate.wire.gateways.gateway_reports import LossReport, WantedReport
+from tidegate.wire.gateways.identity import IdToken
+from tidegate.wire.gateways.load import LoadReport, LoadSeries
 from tidegate.wire.parts import AnsweredReport
 
 log = logging.getLogger(__name__)

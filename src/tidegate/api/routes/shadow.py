@@ -11,7 +11,7 @@ from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
 from tidegate.core.access import Permission
 from tidegate.services.shadows.shadows import Shadows
-from tidegate.wire.shadows import ShadowRequest, ShadowView
+from tidegate.wire.experiments.shadows import ShadowRequest, ShadowView
 
 router = APIRouter(prefix="/api/v1/endpoints", tags=["endpoints"])
 _REQUEST = {

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from tidegate.wire.gateways.snapshot import CaptureRules
 from tidegate.wire.journal.records import hashed_number, hashed_text
-from tidegate.wire.snapshot import CaptureRules
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidegate.wire.units import Floats, Ints
+from tidegate.wire.experiments.units import Floats, Ints
 
 
 def ints(column: Any, missing: int) -> Ints:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tidegate.capture.labels import CaptureReader, Keep
 from tidegate.capture.units.arrow import floats, ints, places
-from tidegate.wire.units import Floats, Ignored, Ints, UnitQuery
+from tidegate.wire.experiments.units import Floats, Ignored, Ints, UnitQuery
 
 SLICE_S = 86_400.0
 FAILED_FROM = 500

@@ -25,8 +25,8 @@ from tidegate.capture.units.events import label_numbers
 from tidegate.capture.units.exposures import Exposures
 from tidegate.capture.units.values import UnitEvents
 from tidegate.watch.performance.losses import distances, error_losses, labels_of
-from tidegate.wire.experiments import Metric
-from tidegate.wire.units import Floats, Ints, UnitQuery
+from tidegate.wire.experiments.experiments import Metric
+from tidegate.wire.experiments.units import Floats, Ints, UnitQuery
 
 COMPARED = ("accuracy", "absolute_error", "squared_error")
 """Metrics of labels that are made of a label and a prediction; of any other name they are the label itself."""

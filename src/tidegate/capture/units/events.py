@@ -14,7 +14,7 @@ from tidegate.capture.labels import AGAIN_S_MAX, FOREVER_S, CaptureReader, Keep
 from tidegate.capture.matching import Labels, repeated
 from tidegate.capture.rows import FEEDBACK, NO_ENDPOINT
 from tidegate.capture.units.arrow import floats, ints, places
-from tidegate.wire.units import Floats, Ignored, Ints, UnitQuery
+from tidegate.wire.experiments.units import Floats, Ignored, Ints, UnitQuery
 
 LABEL = "\x00label"
 """The series of labels themselves, among those of metrics by name."""

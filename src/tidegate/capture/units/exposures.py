@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tidegate.capture.units.arrow import ints, places
 from tidegate.capture.units.calls import UnitCalls
-from tidegate.wire.units import Ints
+from tidegate.wire.experiments.units import Ints
 
 
 class Exposures:

@@ -15,8 +15,8 @@ from tidegate.capture.units.events import LABEL, Events, read_events
 from tidegate.capture.units.exposures import Exposures
 from tidegate.capture.units.tally import UnitTally
 from tidegate.capture.units.values import UnitEvents, from_events, rows_of
-from tidegate.wire.experiments import Metric
-from tidegate.wire.units import Floats, Ignored, Ints, MetricRows, UnitQuery, UnitRows
+from tidegate.wire.experiments.experiments import Metric
+from tidegate.wire.experiments.units import Floats, Ignored, Ints, MetricRows, UnitQuery, UnitRows
 
 CALLS = ("latency", "errors")
 FIRST_SPAN_S = 3600.0

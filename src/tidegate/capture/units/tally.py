@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tidegate.wire.experiments import Aggregate
-from tidegate.wire.units import Floats, Ints
+from tidegate.wire.experiments.experiments import Aggregate
+from tidegate.wire.experiments.units import Floats, Ints
 
 
 class UnitTally:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tidegate.capture.units.exposures import Exposures
 from tidegate.capture.units.tally import UnitTally
-from tidegate.wire.experiments import Metric
-from tidegate.wire.units import Floats, Ignored, Ints, MetricRows
+from tidegate.wire.experiments.experiments import Metric
+from tidegate.wire.experiments.units import Floats, Ignored, Ints, MetricRows
 
 SETTLE_S = 2.0
 """So long after its window has passed a unit enters: what came at its end is in the journal by then."""

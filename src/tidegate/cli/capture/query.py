@@ -14,7 +14,7 @@ from tidegate.cli.app import App, command
 from tidegate.cli.endpoints.performance import seconds
 from tidegate.cli.output import table
 from tidegate.errors import InvalidArgument
-from tidegate.wire.capture import ROWS_MAX, CaptureAnswer, CaptureQueryRequest
+from tidegate.wire.capture.capture import ROWS_MAX, CaptureAnswer, CaptureQueryRequest
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,7 @@ from tidegate.cli.app import App, command, yes_option
 from tidegate.cli.endpoints.performance import seconds
 from tidegate.cli.output import size, span
 from tidegate.errors import InvalidArgument
-from tidegate.wire.capture import CaptureSettings, CaptureSettingsRequest
+from tidegate.wire.capture.capture import CaptureSettings, CaptureSettingsRequest
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 

@@ -14,7 +14,7 @@ import click
 from tidegate.cli.app import App, command
 from tidegate.cli.endpoints.change import accept_option, end_option, waiting_options
 from tidegate.errors import EXIT_FAILED, InvalidArgument, TidegateError
-from tidegate.wire.declared import AppliedDocument, ApplyAnswer, ExportAnswer
+from tidegate.wire.endpoints.declared import AppliedDocument, ApplyAnswer, ExportAnswer
 
 if TYPE_CHECKING:
     from tidegate.core.declared.yaml_text import TextDocument

@@ -18,8 +18,8 @@ from tidegate.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from tidegate.client import Client
-    from tidegate.wire.canary import CanaryView
-    from tidegate.wire.experiments import GuardrailView
+    from tidegate.wire.experiments.canary import CanaryView
+    from tidegate.wire.experiments.experiments import GuardrailView
 
 F = TypeVar("F", bound=Callable[..., None])
 WIDTH = 80

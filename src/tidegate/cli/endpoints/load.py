@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidegate.cli.output import moment, table
-from tidegate.wire.load import LoadSeries, LoadView
+from tidegate.wire.gateways.load import LoadSeries, LoadView
 from tidegate.wire.rest import Endpoint
 
 NO_DATA = "no data yet"

@@ -6,7 +6,7 @@ import re
 
 from tidegate.cli.output import moment, table
 from tidegate.errors import InvalidArgument
-from tidegate.wire.performance import Performance, PerformanceFigures
+from tidegate.wire.monitoring.performance import Performance, PerformanceFigures
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 UNKNOWN = "unknown"

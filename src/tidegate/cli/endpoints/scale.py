@@ -11,8 +11,8 @@ from tidegate.cli.app import App, command
 from tidegate.cli.endpoints.change import finish, waiting_options
 from tidegate.cli.endpoints.performance import seconds
 from tidegate.cli.output import moment, table
+from tidegate.wire.endpoints.scaling import ScaleDecision, ScalingView
 from tidegate.wire.rest import Endpoint, Scale
-from tidegate.wire.scaling import ScaleDecision, ScalingView
 
 WIDTH = 80
 _WINDOWS = {

@@ -8,8 +8,8 @@ from tidegate.cli.app import App, command
 from tidegate.cli.output import moment
 from tidegate.errors import InvalidArgument
 from tidegate.wire.counts import counted
+from tidegate.wire.experiments.shadows import PairedView, ShadowView
 from tidegate.wire.rest import Endpoint
-from tidegate.wire.shadows import PairedView, ShadowView
 
 UNKNOWN = "not known yet"
 

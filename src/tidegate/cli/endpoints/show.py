@@ -17,8 +17,8 @@ from tidegate.cli.output import moment, named, size, split, table, weight
 from tidegate.core.endpoints.serving import SERVING_SETTINGS, settings_of
 from tidegate.errors import InvalidArgument
 from tidegate.version import __version__
+from tidegate.wire.endpoints.registering import FollowView, RegistryView
 from tidegate.wire.parts import DatabaseView, RedisView
-from tidegate.wire.registering import FollowView, RegistryView
 from tidegate.wire.rest import Endpoint, HistoryEntry, Scale, Status
 
 CHANGES_SHOWN = 20

@@ -14,7 +14,7 @@ from tidegate.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from tidegate.client.resources.experiments import NamedOptions
-    from tidegate.wire.experiments import ExperimentView
+    from tidegate.wire.experiments.experiments import ExperimentView
 
 METRIC = "NAME:increase|decrease[:TYPE][,OPTION=…]"
 GUARDRAIL = "NAME:max=X|min=X|margin=X[,dry_run]"
@@ -188,7 +188,7 @@ def status(app: App, endpoint: str, name: str | None) -> None:
 def list_(app: App, endpoint: str) -> None:
     """List the experiments of an endpoint, newest first."""
     from tidegate.cli.experiments.text import listed
-    from tidegate.wire.experiments import ExperimentList
+    from tidegate.wire.experiments.experiments import ExperimentList
 
     found = app.client().experiments.list(endpoint)
     app.emit(ExperimentList(found), lambda: listed(endpoint, found))

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from tidegate.cli.output import moment, table
-from tidegate.wire.experiments import AaView, ExperimentView, GuardrailView, MetricView
+from tidegate.wire.experiments.experiments import AaView, ExperimentView, GuardrailView, MetricView
 
 WIDTH = 80
 AXIS = 41

@@ -15,7 +15,7 @@ import orjson
 
 from tidegate.client.resources.feedback import encode_event
 from tidegate.errors import InvalidArgument, MissingLibrary, TidegateError
-from tidegate.wire.feedback import event_of, read_items
+from tidegate.wire.capture.feedback import event_of, read_items
 
 Record = Mapping[str, Any]
 

@@ -190,7 +190,7 @@ def _manifest(app: App, files_dir: Path, text: str) -> Path:
 
 def _python(manifest_file: Path, files_dir: Path) -> str:
     """The interpreter of the version's own environment, where it has one."""
-    from tidegate.wire.manifest import read_manifest
+    from tidegate.wire.replicas.manifest import read_manifest
 
     key = read_manifest(manifest_file).environment
     if key is None:

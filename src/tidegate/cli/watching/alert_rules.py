@@ -15,7 +15,7 @@ from tidegate.cli.endpoints.performance import seconds
 from tidegate.cli.output import span, table
 from tidegate.core.alerting.rules import types_of
 from tidegate.errors import InvalidArgument
-from tidegate.wire.alerts import AlertRule, AlertRulesView
+from tidegate.wire.monitoring.alerts import AlertRule, AlertRulesView
 
 EVERY = "all"
 WIDTH = 80

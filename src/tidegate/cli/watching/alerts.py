@@ -13,7 +13,7 @@ from tidegate.cli.endpoints.performance import seconds
 from tidegate.cli.output import moment, table
 from tidegate.cli.watching.alert_rules import rule_changes
 from tidegate.errors import InvalidArgument
-from tidegate.wire.alerts import AlertView, DeliveryView, Replay, ReplayedAlert, SilenceView
+from tidegate.wire.monitoring.alerts import AlertView, DeliveryView, Replay, ReplayedAlert, SilenceView
 
 STATES = ("pending", "firing", "inhibited", "silenced", "acknowledged", "not_enough_data", "resolved")
 WIDTH = 80

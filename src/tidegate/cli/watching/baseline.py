@@ -9,7 +9,7 @@ import click
 
 from tidegate.cli.app import App, command
 from tidegate.cli.output import moment, table
-from tidegate.wire.monitoring import BaselineView
+from tidegate.wire.monitoring.monitoring import BaselineView
 
 FILE = click.Path(path_type=Path)
 COLUMNS_SHOWN = 30

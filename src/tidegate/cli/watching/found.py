@@ -12,7 +12,7 @@ from tidegate.draw import blocks
 from tidegate.draw.markup import shortened
 from tidegate.draw.scales import written
 from tidegate.report import reading
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring.monitoring import MonitorResult
 
 WIDTH = 80
 COLUMNS_MAX, FIRST_MAX, OTHERS_MAX = 40, 20, 40

@@ -13,7 +13,7 @@ from tidegate.cli.app import App, command
 from tidegate.cli.endpoints.performance import seconds
 from tidegate.cli.output import moment, span
 from tidegate.errors import InvalidArgument, MonitorsAlert
-from tidegate.wire.monitoring import MonitorResult, MonitorView
+from tidegate.wire.monitoring.monitoring import MonitorResult, MonitorView
 
 if TYPE_CHECKING:
     from tidegate.client.client import Client

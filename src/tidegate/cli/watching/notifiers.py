@@ -10,7 +10,7 @@ import click
 from tidegate.cli.app import CONTEXT, App, LazyGroup, command, common_options, remember, yes_option
 from tidegate.cli.output import table
 from tidegate.errors import DeliveryFailed
-from tidegate.wire.alerts import NotifierView
+from tidegate.wire.monitoring.alerts import NotifierView
 
 HEADERS = ("notifier", "kind", "address", "endpoint", "severity", "pending", "dead")
 SEVERITIES = ("low", "medium", "high", "critical")

@@ -15,7 +15,7 @@ from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paging import Page, every, page_of
 from tidegate.client.rest.paths import API, part
 from tidegate.client.waiting import meanwhile, poll
-from tidegate.wire.alerts import (
+from tidegate.wire.monitoring.alerts import (
     AcknowledgeRequest,
     AlertRule,
     AlertRulesList,

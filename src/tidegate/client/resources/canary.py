@@ -11,7 +11,7 @@ from tidegate.client.rest.api import Api
 from tidegate.client.rest.paths import API, part
 from tidegate.client.waiting import poll
 from tidegate.errors import DeadlineExceeded
-from tidegate.wire.canary import CanaryRequest, CanaryView
+from tidegate.wire.experiments.canary import CanaryRequest, CanaryView
 
 STEPS = (1.0, 5.0, 25.0, 50.0, 100.0)
 

@@ -10,7 +10,7 @@ import orjson
 
 from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paths import API, part
-from tidegate.wire.capture import (
+from tidegate.wire.capture.capture import (
     ARROW_TYPE,
     ROWS_DEFAULT,
     TRUNCATED,

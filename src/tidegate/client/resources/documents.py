@@ -13,7 +13,7 @@ from tidegate.client.resources.options import ApplyOptions
 from tidegate.client.rest.api import Api
 from tidegate.client.rest.paths import API
 from tidegate.errors import InvalidArgument
-from tidegate.wire.declared import ApplyAnswer, ApplyRequest, ExportAnswer
+from tidegate.wire.endpoints.declared import ApplyAnswer, ApplyRequest, ExportAnswer
 
 Documents = str | Path | Mapping[str, Any] | Iterable[Mapping[str, Any]]
 

@@ -20,8 +20,8 @@ from tidegate.client.waiting import poll, wait_for_endpoint
 from tidegate.core.endpoints.serving import given_among
 from tidegate.core.names import check_name, parse_ref
 from tidegate.errors import DeadlineExceeded, NotTakenIn, TidegateError, UnknownEndpoint
-from tidegate.wire.load import EndpointsLoad, LoadSeries
-from tidegate.wire.performance import Performance
+from tidegate.wire.gateways.load import EndpointsLoad, LoadSeries
+from tidegate.wire.monitoring.performance import Performance
 from tidegate.wire.rest import (
     DeployRequest,
     Endpoint,

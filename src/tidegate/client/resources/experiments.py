@@ -17,7 +17,7 @@ from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paths import API, part
 from tidegate.core.names import parse_ref
 from tidegate.errors import InvalidArgument, UnknownExperiment
-from tidegate.wire.experiments import (
+from tidegate.wire.experiments.experiments import (
     AaRequest,
     AaView,
     ExperimentList,

@@ -16,7 +16,7 @@ from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paths import API, part
 from tidegate.core.names import check_name, parse_ref
 from tidegate.errors import InvalidArgument
-from tidegate.wire.importing import ImportFormat, ImportRequest, ImportResult
+from tidegate.wire.capture.importing import ImportFormat, ImportRequest, ImportResult
 
 FORMATS: tuple[ImportFormat, ...] = ("parquet", "csv")
 IMPORT_TIMEOUT_S = 3_600.0

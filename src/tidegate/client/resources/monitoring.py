@@ -16,7 +16,7 @@ from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paths import API, part
 from tidegate.core.names import parse_ref
 from tidegate.errors import InvalidArgument
-from tidegate.wire.monitoring import (
+from tidegate.wire.monitoring.monitoring import (
     BaselineRequest,
     BaselineView,
     MonitorRequest,

@@ -7,8 +7,8 @@ from typing import TypedDict
 from tidegate.client.registration.files import OnProgress
 from tidegate.client.registration.request import RegisterOptions
 from tidegate.core.endpoints.serving import ServingOptions
+from tidegate.wire.endpoints.tags import tag_of
 from tidegate.wire.rest import Endpoint
-from tidegate.wire.tags import tag_of
 
 
 class ReadOptions(TypedDict, total=False):

@@ -8,7 +8,7 @@ from typing import Unpack
 from tidegate.client.resources.options import ReadOptions, as_read
 from tidegate.client.rest.api import Api
 from tidegate.client.rest.paths import API, part
-from tidegate.wire.shadows import ShadowRequest, ShadowView
+from tidegate.wire.experiments.shadows import ShadowRequest, ShadowView
 
 
 @dataclass(frozen=True)

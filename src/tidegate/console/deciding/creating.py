@@ -9,7 +9,7 @@ from typing import Any, get_args
 from tidegate.console.watching.spans import span_s
 from tidegate.console.words import shell_word
 from tidegate.errors import InvalidArgument
-from tidegate.wire.experiments import MetricDirection, MetricSource, MetricType, OnBreach, OnNoTraffic
+from tidegate.wire.experiments.experiments import MetricDirection, MetricSource, MetricType, OnBreach, OnNoTraffic
 
 DIRECTIONS = {"increase": "more is better", "decrease": "less is better"}
 TYPES = {

@@ -11,7 +11,7 @@ from tidegate.draw import Plot
 from tidegate.draw.markup import shortened
 from tidegate.draw.scales import written
 from tidegate.report.decisions import figures, reading
-from tidegate.wire.experiments import ExperimentView, MetricView
+from tidegate.wire.experiments.experiments import ExperimentView, MetricView
 
 METRICS, GUARDRAILS, TURNS, REASON_CHARS_MAX = 6, 12, 30, 400
 

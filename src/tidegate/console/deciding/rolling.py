@@ -10,7 +10,7 @@ from tidegate.client.resources.canary import CanaryOptions
 from tidegate.console.watching.spans import span_s, written
 from tidegate.console.words import shell_word
 from tidegate.errors import InvalidArgument
-from tidegate.wire.canary import CanaryView
+from tidegate.wire.experiments.canary import CanaryView
 
 STEPS, EVERY = "1,5,25,50,100", "10m"
 STATES = {

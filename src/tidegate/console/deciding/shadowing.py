@@ -12,7 +12,7 @@ from tidegate.console.words import shell_word
 from tidegate.draw.scales import written
 from tidegate.errors import InvalidArgument
 from tidegate.report.decisions import figures
-from tidegate.wire.shadows import PairedView, ShadowView
+from tidegate.wire.experiments.shadows import PairedView, ShadowView
 
 SHARE = "20"
 

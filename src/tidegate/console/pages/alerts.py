@@ -13,7 +13,7 @@ from tidegate.console.changing import changed
 from tidegate.console.watching import alerts
 from tidegate.console.watching.spans import span_s
 from tidegate.errors import TidegateError, UnknownDelivery
-from tidegate.wire.alerts import NotifierView
+from tidegate.wire.monitoring.alerts import NotifierView
 
 ROWS, DELIVERIES, ENDPOINTS = 50, 20, 100
 SINCES = ("1d", "7d", "30d")

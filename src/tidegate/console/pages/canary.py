@@ -11,7 +11,7 @@ from tidegate.console.changing import changed
 from tidegate.console.deciding import rolling
 from tidegate.errors import ChangedMeanwhile, TidegateError, UnknownCanary, UnknownModel, UnknownRoute
 from tidegate.report.decisions import figures, reading
-from tidegate.wire.canary import CanaryView
+from tidegate.wire.experiments.canary import CanaryView
 from tidegate.wire.rest import Endpoint
 
 GUARDRAILS, STEPS = 12, 30

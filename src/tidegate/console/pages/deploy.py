@@ -17,7 +17,7 @@ from tidegate.console.deploying import DeployForm, filled
 from tidegate.console.pages.models import version_page
 from tidegate.console.snippets import snippets
 from tidegate.errors import InvalidArgument, TidegateError
-from tidegate.wire.canary import CanaryView
+from tidegate.wire.experiments.canary import CanaryView
 from tidegate.wire.rest import Endpoint, Gate, RegisterRequest
 
 MODELS, VERSIONS = 50, 5

@@ -16,9 +16,9 @@ from tidegate.console.pages.overview import figures
 from tidegate.console.snippets import snippets
 from tidegate.draw import Axis, Line, Plot, PlotSize, series
 from tidegate.errors import InvalidArgument, NotLeader, TidegateError, UnknownModel, UnknownVersion
+from tidegate.wire.endpoints.scaling import Scale
+from tidegate.wire.endpoints.tags import tag_of
 from tidegate.wire.rest import Endpoint, HistoryEntry, Model, VariantView, Version
-from tidegate.wire.scaling import Scale
-from tidegate.wire.tags import tag_of
 
 CHANGES, LOG_LINES = 10, 200
 VERSIONS_OFFERED = 8

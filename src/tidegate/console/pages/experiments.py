@@ -12,9 +12,9 @@ from tidegate.console.changing import changed
 from tidegate.console.deciding import creating, evidence
 from tidegate.errors import ChangedMeanwhile, TidegateError, UnknownModel, UnknownRoute
 from tidegate.report.decisions import reading
-from tidegate.wire.experiments import ExperimentView
+from tidegate.wire.endpoints.tags import tag_of
+from tidegate.wire.experiments.experiments import ExperimentView
 from tidegate.wire.rest import Endpoint
-from tidegate.wire.tags import tag_of
 
 VERSIONS, LISTED = 12, 50
 VERBS = ("start", "pause", "resume", "stop", "approve")

@@ -12,8 +12,8 @@ from tidegate.console.watching import results, settings
 from tidegate.console.watching.captured import ROWS, SQL, table_of
 from tidegate.errors import TidegateError, Unauthenticated
 from tidegate.report.reading import WANTED
-from tidegate.wire.capture import CaptureQueryRequest
-from tidegate.wire.monitoring import MonitorResult, MonitorView
+from tidegate.wire.capture.capture import CaptureQueryRequest
+from tidegate.wire.monitoring.monitoring import MonitorResult, MonitorView
 
 SINCE_S = 7 * 86_400.0
 ALERTS = 50

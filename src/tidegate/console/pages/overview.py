@@ -12,8 +12,8 @@ from tidegate.console.attention import attention
 from tidegate.draw import PlotSize, bar_share, sparkline
 from tidegate.draw.plot import Markup
 from tidegate.errors import NotLeader
-from tidegate.wire.alerts import AlertState
-from tidegate.wire.load import LoadView, VersionSeries
+from tidegate.wire.gateways.load import LoadView, VersionSeries
+from tidegate.wire.monitoring.alerts import AlertState
 from tidegate.wire.rest import Endpoint
 
 ROWS, FAILED_JOBS, FIRING, ITEMS = 50, 20, 30, 30

@@ -9,8 +9,8 @@ from tidegate.console.asking import Ask, Moved, PageRoute, Shown
 from tidegate.console.changing import changed
 from tidegate.console.deciding import shadowing
 from tidegate.errors import DeadlineExceeded, NoShadow, TidegateError, UnknownModel
+from tidegate.wire.experiments.shadows import ShadowView
 from tidegate.wire.rest import Endpoint
-from tidegate.wire.shadows import ShadowView
 
 
 def _shadow(ask: Ask) -> Shown | Moved:

@@ -13,7 +13,7 @@ from tidegate.console.words import shell_word
 from tidegate.draw.markup import shortened
 from tidegate.errors import InvalidArgument
 from tidegate.report.figures import alert_about
-from tidegate.wire.alerts import (
+from tidegate.wire.monitoring.alerts import (
     AlertRule,
     AlertSeverity,
     AlertState,

@@ -12,8 +12,8 @@ from tidegate.draw.markup import shortened
 from tidegate.draw.scales import written
 from tidegate.report import reading
 from tidegate.report.figures import NAME_CHARS_MAX, VERDICT_CHARS_MAX, Alarm, alarm, course, coverage, distribution
-from tidegate.wire.alerts import AlertView
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring.alerts import AlertView
+from tidegate.wire.monitoring.monitoring import MonitorResult
 
 CARDS, ROWS_MAX, COURSES_MAX, FIRST_MAX = 12, 200, 6, 12
 _TONES = {"critical": "bad", "high": "bad", "medium": "warn", "low": "info"}

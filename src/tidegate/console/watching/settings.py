@@ -8,7 +8,7 @@ from typing import Literal
 from tidegate.client.resources.monitoring import MonitorOptions
 from tidegate.console.watching.spans import span_s, written
 from tidegate.console.words import shell_word
-from tidegate.wire.monitoring import MonitorView
+from tidegate.wire.monitoring.monitoring import MonitorView
 
 SPANS: Mapping[str, Literal["every_s", "window_s", "label_delay_s", "block_s"]] = {
     "every": "every_s",

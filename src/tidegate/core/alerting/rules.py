@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tidegate.core.alerting.model import LABELS, TYPES, Action, AlertType, Rule
 from tidegate.errors import InvalidArgument
-from tidegate.wire.alerts import AlertRule
+from tidegate.wire.monitoring.alerts import AlertRule
 
 WORDS: Mapping[str, tuple[AlertType, ...]] = {
     "drift": ("data_drift", "prediction_drift"),

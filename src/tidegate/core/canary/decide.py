@@ -8,7 +8,7 @@ from typing import Literal
 
 from tidegate.core.canary.grammar import REQUIRED
 from tidegate.wire.counts import counted
-from tidegate.wire.experiments import GuardrailView
+from tidegate.wire.experiments.experiments import GuardrailView
 
 REQUESTS_MIN = 100
 """Of each side, before a step can end well."""

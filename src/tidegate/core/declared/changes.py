@@ -7,7 +7,7 @@ from typing import Any
 
 from tidegate.core.declared.endpoint import ENDPOINT
 from tidegate.core.declared.fields import Entries, Section
-from tidegate.wire.declared import DocumentChange
+from tidegate.wire.endpoints.declared import DocumentChange
 
 _NAMES = ("endpoint", "model")
 

@@ -30,7 +30,7 @@ from tidegate.core.experiments.grammar import GUARDRAIL_EXAMPLE, METRIC_EXAMPLE
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.core.names import check_name
 from tidegate.errors import InvalidArgument
-from tidegate.wire.experiments import OnBreach, OnNoTraffic
+from tidegate.wire.experiments.experiments import OnBreach, OnNoTraffic
 
 SCHEMA_FILE = "tidegate.schema.json"
 DNS_LABEL = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"

@@ -1,8 +1,8 @@
 """How an endpoint is served beside its traffic: each setting declared once, and what changed of it in words. Pure.
 
 A new setting is an entry of `SERVING_SETTINGS`, `ServingValues` and `ServingOptions` here; a typed field of request and
-answer in `wire.rest`, and of `wire.snapshot`; a column in `store.tables` with its migration. Services, audit, history,
-CLI and client take it from here. mypy and `tests/core/endpoints/test_serving.py` say which of these is missing.
+answer in `wire.rest`, and of `wire.gateways.snapshot`; a column in `store.tables` with its migration. Services, audit,
+history, CLI and client take it from here. mypy and `tests/core/endpoints/test_serving.py` say which of these is missing.
 """
 
 from __future__ import annotations

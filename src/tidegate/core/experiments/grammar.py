@@ -13,7 +13,7 @@ from typing import Any, NoReturn, cast, get_args
 
 from tidegate.core.numbers import number_text
 from tidegate.errors import InvalidArgument
-from tidegate.wire.experiments import (
+from tidegate.wire.experiments.experiments import (
     Aggregate,
     BoundKind,
     Guardrail,

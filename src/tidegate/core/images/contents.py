@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tidegate.core.images.delivery import MODEL_DIR
 from tidegate.errors import InvalidArgument
 from tidegate.version import __version__
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 
 USER_ID = 10001
 HTTP_PORT, GRPC_PORT = 8000, 8001

@@ -32,7 +32,7 @@ class Fetch:
 
     `url` is the control plane's, as replicas reach it; `version_path` what is asked of it, with the form; `digest` that
     of the version, and `disk_bytes` what its files take there at most. It holds no key: the init container has its own
-    workload's (`wire.replica_key`).
+    workload's (`wire.replicas.replica_key`).
     """
 
     url: str

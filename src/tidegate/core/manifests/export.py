@@ -28,7 +28,7 @@ from tidegate.core.manifests.served import (
     version_to_serve,
 )
 from tidegate.errors import InvalidArgument
-from tidegate.wire.declared import ExportAnswer
+from tidegate.wire.endpoints.declared import ExportAnswer
 
 Lookup = Callable[[str, str], tuple[str, Known]]
 """Of a model, and a version as it is named: its number, and what is known of it."""

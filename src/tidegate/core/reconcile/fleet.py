@@ -14,7 +14,7 @@ from tidegate.core.engines.capabilities import POOLED
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import ReplicaObservation
 from tidegate.core.workloads import EngineScaling
-from tidegate.wire.snapshot import CaptureRules
+from tidegate.wire.gateways.snapshot import CaptureRules
 
 ReplicaState = Literal["starting", "ready", "unready", "draining", "stopping"]
 VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle", "asleep"]

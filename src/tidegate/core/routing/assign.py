@@ -15,7 +15,7 @@ from struct import Struct
 
 from msgspec.structs import replace
 
-from tidegate.wire.decision import AssignmentContext, Decision
+from tidegate.wire.gateways.decision import AssignmentContext, Decision
 
 _FIRST_64_BITS = Struct(">Q24x").unpack
 _STEP = 2.0**-53

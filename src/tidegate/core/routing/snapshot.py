@@ -12,7 +12,7 @@ from tidegate.core.endpoints.effective import Share, Split, shares_of
 from tidegate.core.engines.capabilities import OF_A_HOST
 from tidegate.core.reconcile.fleet import Fleet, Replica, VariantFacts
 from tidegate.core.routing.targets import target_of
-from tidegate.wire import snapshot as wire
+from tidegate.wire.gateways import snapshot as wire
 from tidegate.wire.signature import Signature
 
 

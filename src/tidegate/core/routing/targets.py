@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode
 
 from tidegate.errors import InvalidArgument
-from tidegate.wire.snapshot import BATCHES_MAX, SOCKET, TCP, TLS, Target
+from tidegate.wire.gateways.snapshot import BATCHES_MAX, SOCKET, TCP, TLS, Target
 
 
 @dataclass(frozen=True)
 class Address:
-    """`at` is `unix:/path`, `tcp:host:port` or `https://host[:port][/path]`; for the rest see `wire.snapshot.Target`.
+    """`at` is `unix:/path`, `tcp:host:port` or `https://host[:port][/path]`; the rest as in `wire.gateways.snapshot`.
 
     A socket needs neither key nor certificate, and takes one batch at a time.
 

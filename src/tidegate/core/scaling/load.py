@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tidegate.wire.load import DURATION_BUCKETS_S
+from tidegate.wire.gateways.load import DURATION_BUCKETS_S
 
 
 @dataclass(frozen=True, slots=True)

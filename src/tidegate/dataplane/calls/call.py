@@ -18,7 +18,7 @@ from tidegate.dataplane.base.incidents import internal
 from tidegate.dataplane.base.tensors import dtype_of
 from tidegate.dataplane.calls.outputs import Outputs, Tensors
 from tidegate.errors import TidegateError, UnfitInput
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.signature import MATRIX_INPUT, PROBABILITIES, Signature
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from tidegate.dataplane.calls.call import Destination
-from tidegate.wire.decision import AssignmentContext, Decision
+from tidegate.wire.gateways.decision import AssignmentContext, Decision
 
 
 class Service(Protocol):

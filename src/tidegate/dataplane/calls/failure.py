@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from tidegate.errors import TidegateError
-from tidegate.wire.decision import AssignmentContext, Decision
+from tidegate.wire.gateways.decision import AssignmentContext, Decision
 
 
 class FailedRequest(msgspec.Struct, gc=False):

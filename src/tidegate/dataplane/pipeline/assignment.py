@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tidegate.dataplane.calls.failure import FailedRequest
 from tidegate.errors import InvalidArgument, MalformedRequest, Unauthenticated
-from tidegate.wire.decision import KEY_CHARS_MAX, AssignmentContext, Decision
+from tidegate.wire.gateways.decision import KEY_CHARS_MAX, AssignmentContext, Decision
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.batch import Observer

@@ -42,7 +42,7 @@ from tidegate.errors import (
     UnknownEndpoint,
     WrongContentType,
 )
-from tidegate.wire.decision import AssignmentContext, Decision
+from tidegate.wire.gateways.decision import AssignmentContext, Decision
 
 REQUEST_ID_LENGTH_MAX = 128
 ROWS_FREE_MAX, ANSWER_VALUE_BYTES = 64, 300

@@ -20,7 +20,7 @@ from tidegate.dataplane.calls.call import Call
 from tidegate.dataplane.calls.failure import FailedRequest
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.errors import TidegateError
-from tidegate.wire.load import DURATION_BUCKETS_S
+from tidegate.wire.gateways.load import DURATION_BUCKETS_S
 
 BATCH_BUCKETS_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

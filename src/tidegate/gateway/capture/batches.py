@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tidegate.dataplane.base.tensors import described
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.journal import CACHED, BatchRecord, CapturedRequest
 from tidegate.wire.journal.records import UNIT_CHARS_MAX, recorded_unit
 

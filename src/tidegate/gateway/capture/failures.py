@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
 from tidegate.wire.journal import FailedCall, FailureRecord, Omitted
 from tidegate.wire.journal.records import recorded_unit
 

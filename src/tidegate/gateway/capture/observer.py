@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tidegate.dataplane.base.tensors import finite
 from tidegate.dataplane.calls.batch import Batch
 from tidegate.dataplane.calls.failure import FailedRequest
-from tidegate.wire.decision import AssignmentContext
+from tidegate.wire.gateways.decision import AssignmentContext
 from tidegate.wire.journal import CACHED
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """What an endpoint's capture rules leave of a record, applied before anything is written. Used by `journal.py` only.
 
-Rules are the snapshot's (`wire.snapshot.CaptureRules`). A sample is taken of requests by a hash of their id, so that
-all parts of a request are kept or not alike. Columns that are dropped leave no tensor; one of a matrix is all NaN.
+Rules are the snapshot's (`wire.gateways.snapshot.CaptureRules`). A sample is taken of requests by a hash of their id,
+so that all parts of a request are kept or not alike. Columns that are dropped leave no tensor; one of a matrix is all NaN.
 Hashes are keyed with the endpoint's salt: equal values stay equal, and whoever has the rows alone cannot try values.
 A text becomes 32 hexadecimal digits, a number a whole number below 2**48.
 """
@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 
 from tidegate.dataplane.base.tensors import described
+from tidegate.wire.gateways.snapshot import CaptureRules, RoutedEndpoint, Snapshot
 from tidegate.wire.journal import BatchRecord, FailureRecord, FeedbackRecord
 from tidegate.wire.journal.records import FeedbackEvent, Tensor, hashed_number, hashed_text, keyed_hash
 from tidegate.wire.signature import MATRIX_INPUT, MISSING_SUFFIX, Signature
-from tidegate.wire.snapshot import CaptureRules, RoutedEndpoint, Snapshot
 
 Array = np.ndarray[Any, Any]
 _DTYPES = {"BOOL": "?", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8"} | {

@@ -18,11 +18,11 @@ import msgspec
 import urllib3
 
 from tidegate.system.atomic import write_whole
-from tidegate.wire import snapshot as wire
 from tidegate.wire.decoding import json_decoder
-from tidegate.wire.identity import IdToken
-from tidegate.wire.replica_key import replica_key
-from tidegate.wire.snapshot import Snapshot, decode_snapshot
+from tidegate.wire.gateways import snapshot as wire
+from tidegate.wire.gateways.identity import IdToken
+from tidegate.wire.gateways.snapshot import Snapshot, decode_snapshot
+from tidegate.wire.replicas.replica_key import replica_key
 
 SNAPSHOT_SUFFIX = ".snapshot.json"
 WAIT_S = 20.0

@@ -16,7 +16,7 @@ import urllib3
 
 from tidegate.clock import Clock
 from tidegate.dataplane.pipeline.metrics import Key, MetricSeries, Place
-from tidegate.wire.load import DURATION_BUCKETS_S
+from tidegate.wire.gateways.load import DURATION_BUCKETS_S
 
 REPORT_EVERY_S = 1.0
 
@@ -47,7 +47,7 @@ def totals(series: Mapping[Key, MetricSeries], in_progress_s: Mapping[Place, flo
 
 
 def growth(before: Mapping[Place, Totals], now: Mapping[Place, Totals]) -> list[dict[str, Any]]:
-    """The fields of `wire.load.VersionLoad`, of each version that had any load."""
+    """The fields of `wire.gateways.load.VersionLoad`, of each version that had any load."""
     found = []
     for place, (busy_s, requests, errors, durations) in now.items():
         was = before.get(place, _NOTHING)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidegate.wire.decision import KEY_CHARS_MAX
-from tidegate.wire.feedback import EVENTS_MAX, METRICS_MAX, NAME_CHARS_MAX, ROW_MAX
+from tidegate.wire.capture.feedback import EVENTS_MAX, METRICS_MAX, NAME_CHARS_MAX, ROW_MAX
+from tidegate.wire.gateways.decision import KEY_CHARS_MAX
 
 _ERRORS = {
     "400": "No JSON",

@@ -27,7 +27,7 @@ from tidegate.errors import (
     WrongContentType,
 )
 from tidegate.gateway.shared.rate_limits import NO_ENDPOINT
-from tidegate.wire.feedback import event_of, read_items
+from tidegate.wire.capture.feedback import event_of, read_items
 from tidegate.wire.journal import FeedbackRecord
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from tidegate.dataplane.pipeline.assignment import asked_for
 from tidegate.dataplane.pipeline.infer import InferenceEngine, find_service, that_matter
 from tidegate.errors import InvalidArgument
-from tidegate.wire.decision import KEY_CHARS_MAX, AssignmentContext
+from tidegate.wire.gateways.decision import KEY_CHARS_MAX, AssignmentContext
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -21,15 +21,15 @@ from tidegate.gateway.control.follower import SnapshotRefused
 from tidegate.gateway.routing.version_pool import PoolParts, VersionPool, replica_of
 from tidegate.gateway.shadow.copies import Listening
 from tidegate.gateway.upstream.target import UpstreamTarget, wait_until_tried
-from tidegate.wire.decision import AssignmentContext, Role
+from tidegate.wire.gateways.decision import AssignmentContext, Role
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.call import Call
     from tidegate.dataplane.calls.directory import Service
     from tidegate.dataplane.pipeline.metrics import MetricState
-    from tidegate.wire.decision import Decision
+    from tidegate.wire.gateways.decision import Decision
+    from tidegate.wire.gateways.snapshot import RoutedEndpoint, Shadow, Snapshot, Target, Variant
     from tidegate.wire.signature import Signature
-    from tidegate.wire.snapshot import RoutedEndpoint, Shadow, Snapshot, Target, Variant
 
 CONNECT_WAIT_S = 2.0
 RETRY_AFTER_S = 1.0

@@ -15,13 +15,13 @@ from tidegate.gateway.routing.waking import WaitingRequests, WakingAdmission, Wa
 from tidegate.gateway.shared.response_cache import CachedAdmission, Visited
 from tidegate.gateway.upstream.dial import Secrets, UpstreamAddress
 from tidegate.gateway.upstream.target import UpstreamHooks, UpstreamTarget
-from tidegate.wire.snapshot import BATCHES_MAX
+from tidegate.wire.gateways.snapshot import BATCHES_MAX
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
     from tidegate.dataplane.calls.call import Admission, Call
     from tidegate.gateway.shared.response_cache import ResponseCache
-    from tidegate.wire.snapshot import RoutedEndpoint, Target, Variant
+    from tidegate.wire.gateways.snapshot import RoutedEndpoint, Target, Variant
 
 DRAIN_POLL_S = 0.01
 

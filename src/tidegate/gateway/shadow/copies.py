@@ -18,7 +18,7 @@ from tidegate.dataplane.base.tensors import rows_array
 from tidegate.dataplane.batching.parts import CallPart
 from tidegate.dataplane.calls.call import Call
 from tidegate.errors import TidegateError
-from tidegate.wire.decision import Decision
+from tidegate.wire.gateways.decision import Decision
 
 if TYPE_CHECKING:
     import asyncio

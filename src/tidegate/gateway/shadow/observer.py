@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tidegate.errors import NoReadyReplica, Overloaded
-from tidegate.wire.shadows import SHED
+from tidegate.wire.experiments.shadows import SHED
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.batch import Batch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.pipeline.metrics import MetricState
     from tidegate.errors import TidegateError
     from tidegate.gateway.capture.journal import Journal
-    from tidegate.wire.decision import Decision
+    from tidegate.wire.gateways.decision import Decision
 
 ANSWERED, FAILED = "tidegate_shadow_answered_requests", "tidegate_shadow_failed_requests"
 SHED_REQUESTS = "tidegate_shadow_shed_requests"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tidegate.dataplane.pipeline.metrics import MetricState
     from tidegate.gateway.shared.redis_link import RedisLink
-    from tidegate.wire.snapshot import Snapshot
+    from tidegate.wire.gateways.snapshot import Snapshot
 
 SYNC_S = 0.1
 SYNC_TIMEOUT_S = 0.5

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.pipeline.metrics import MetricState
     from tidegate.errors import TidegateError
     from tidegate.gateway.shared.redis_link import RedisLink
-    from tidegate.wire.snapshot import RoutedEndpoint, Variant
+    from tidegate.wire.gateways.snapshot import RoutedEndpoint, Variant
 
 LOOKUP_TIMEOUT_S, WRITE_TIMEOUT_S = 0.2, 0.5
 LOOKUPS_AT_A_TIME, LOOKUP_KEYS_MAX, WAITING_MAX = 4, 256, 2048

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.pipeline.metrics import Metrics
     from tidegate.gateway.capture.observer import GatewayObserver
     from tidegate.settings import Settings
-    from tidegate.wire.snapshot import Snapshot
+    from tidegate.wire.gateways.snapshot import Snapshot
 
 
 class Sharing:

@@ -16,7 +16,7 @@ from tidegate.gateway.upstream.identity import TokenOf, keep_token, no_tokens, r
 from tidegate.gateway.upstream.place import place_of
 from tidegate.gateway.upstream.trust import Unusable, client_context, why_untrusted
 from tidegate.system.unix_sockets import past_no_link
-from tidegate.wire.identity import IdToken
+from tidegate.wire.gateways.identity import IdToken
 
 UNKNOWN_STATUS = 401
 REFUSALS = (UNKNOWN_STATUS, 403)
@@ -35,7 +35,7 @@ def no_keys(credential: str) -> str:
 
 @dataclass(frozen=True)
 class UpstreamAddress:
-    """Where one target is reached; `address`, `credential`, `ca_file`, `audience` as in `wire.snapshot.Target`.
+    """Where one target is reached; `address`, `credential`, `ca_file`, `audience` as in `wire.gateways.snapshot`.
 
     `model` is the name the replica serves it by. `templates`: the bytes of its commonest batches, where they are known.
     """

@@ -16,7 +16,7 @@ from pathlib import Path
 import urllib3
 
 from tidegate.clock import Clock, now
-from tidegate.wire.identity import IdToken, expiry_of
+from tidegate.wire.gateways.identity import IdToken, expiry_of
 
 METADATA_URL = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/identity"
 PRODUCT_FILE = Path("/sys/class/dmi/id/product_name")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from tidegate.dataplane.codec.wire_template import HOST
-from tidegate.wire.snapshot import SOCKET, TCP, TLS
+from tidegate.wire.gateways.snapshot import SOCKET, TCP, TLS
 
 TLS_PORT, PORT_MAX = 443, 65535
 

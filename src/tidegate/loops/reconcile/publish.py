@@ -13,7 +13,7 @@ from tidegate.store.database.engine import Store
 from tidegate.store.fleet import fleet as rows
 from tidegate.store.fleet.fleet import LoadedFleet
 from tidegate.store.fleet.fleets import Facts
-from tidegate.wire.snapshot import RoutedEndpoint, Snapshot, decode_snapshot, encode_snapshot
+from tidegate.wire.gateways.snapshot import RoutedEndpoint, Snapshot, decode_snapshot, encode_snapshot
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from tidegate.store.database.engine import Store
 from tidegate.store.endpoints.automation import set_replicas
 from tidegate.store.endpoints.history import Entry
 from tidegate.store.fleet.autoscaled import Autoscaled, RunningVersion, autoscaled
-from tidegate.wire.scaling import ScaleDecision, ScaleSamples
+from tidegate.wire.endpoints.scaling import ScaleDecision, ScaleSamples
 
 log = logging.getLogger(__name__)
 

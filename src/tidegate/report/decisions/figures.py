@@ -32,9 +32,9 @@ from tidegate.report.decisions.reading import (
     metric_of,
     turns,
 )
-from tidegate.wire.canary import CanaryView
-from tidegate.wire.experiments import ArmView, ExperimentView, GuardrailView, LookView
-from tidegate.wire.shadows import PairedView
+from tidegate.wire.experiments.canary import CanaryView
+from tidegate.wire.experiments.experiments import ArmView, ExperimentView, GuardrailView, LookView
+from tidegate.wire.experiments.shadows import PairedView
 
 WIDE, COURSE, SMALL = PlotSize(560.0, 200.0), PlotSize(480.0, 170.0), PlotSize(360.0, 140.0)
 SAID_CHARS_MAX, NAME_CHARS_MAX = 250, 60

@@ -9,7 +9,7 @@ from tidegate.draw.scales import MISSING, written
 from tidegate.draw.times import moment
 from tidegate.report import parts
 from tidegate.report.decisions import figures, reading
-from tidegate.wire.experiments import ExperimentView, GuardrailView, MetricView
+from tidegate.wire.experiments.experiments import ExperimentView, GuardrailView, MetricView
 
 BYTES_MAX = 2_000_000
 LOOKS_MAX, METRICS_MAX, GUARDRAILS_MAX, TURNS_MAX, ARMS_MAX = 20_000, 6, 12, 100, 20

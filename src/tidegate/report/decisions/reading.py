@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tidegate.draw.markup import shortened
 from tidegate.draw.scales import known, written
-from tidegate.wire.experiments import (
+from tidegate.wire.experiments.experiments import (
     ExperimentDecision,
     ExperimentState,
     ExperimentView,

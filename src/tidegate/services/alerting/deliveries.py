@@ -17,7 +17,7 @@ from tidegate.store.alerting import alerts as rows
 from tidegate.store.alerting import outbox
 from tidegate.store.database.engine import Store
 from tidegate.store.tables.alerts import OutboxRow
-from tidegate.wire import alerts as wire
+from tidegate.wire.monitoring import alerts as wire
 
 BACKOFF = Backoff(first_s=5.0, longest_s=900.0)
 GIVE_UP_AFTER_S = 3 * 86_400.0

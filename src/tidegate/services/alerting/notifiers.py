@@ -23,7 +23,7 @@ from tidegate.store.alerting import alerts as rows
 from tidegate.store.alerting import outbox
 from tidegate.store.database.engine import Store
 from tidegate.store.tables.alerts import NotifierRow
-from tidegate.wire import alerts as wire
+from tidegate.wire.monitoring import alerts as wire
 
 NOTIFIERS_MAX = 100
 SECRET_PREFIX, SECRET_BYTES = "whsec_", 24

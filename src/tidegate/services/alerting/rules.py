@@ -16,7 +16,7 @@ from tidegate.store import audit
 from tidegate.store.alerting import alerts as rows
 from tidegate.store.database.engine import Store
 from tidegate.store.tables.alerts import AlertRulesRow
-from tidegate.wire import alerts as wire
+from tidegate.wire.monitoring import alerts as wire
 
 
 @dataclass(frozen=True)

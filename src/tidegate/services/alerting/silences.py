@@ -16,7 +16,7 @@ from tidegate.store import audit
 from tidegate.store.alerting import alerts as rows
 from tidegate.store.database.engine import Store
 from tidegate.store.tables.alerts import SilenceRow
-from tidegate.wire import alerts as wire
+from tidegate.wire.monitoring import alerts as wire
 
 DURATION_S_MAX = 366 * 86_400.0
 COMMENT_CHARS_MAX, VALUE_CHARS_MAX = 500, 200

@@ -38,9 +38,9 @@ from tidegate.store.database.engine import Store
 from tidegate.store.endpoints.automation import effective_of, word_of
 from tidegate.store.tables import BaselineRow, EndpointRow
 from tidegate.store.tables.alerts import AlertRow, NotifierRow, SilenceRow
-from tidegate.wire import alerts as wire
 from tidegate.wire.decoding import convert
-from tidegate.wire.monitoring import BaselineView
+from tidegate.wire.monitoring import alerts as wire
+from tidegate.wire.monitoring.monitoring import BaselineView
 
 TOO_MANY_WAIT = f"more than {outbox.PENDING_MAX} messages wait for this notifier: the oldest were given up"
 

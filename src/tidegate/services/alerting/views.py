@@ -7,7 +7,7 @@ from typing import cast
 
 from tidegate.core.alerting.rules import shown_action, shown_url
 from tidegate.store.tables.alerts import AlertRow, NotifierRow, OutboxRow, SilenceRow
-from tidegate.wire import alerts as wire
+from tidegate.wire.monitoring import alerts as wire
 
 
 def alert_view(row: AlertRow, actions: Iterable[OutboxRow] = ()) -> wire.AlertView:

@@ -17,7 +17,7 @@ from tidegate.store.experiments import rollouts
 from tidegate.store.experiments.canaries import parts_of
 from tidegate.store.tables import EndpointRow
 from tidegate.store.tables.canaries import CanaryRow
-from tidegate.wire.canary import CanaryState
+from tidegate.wire.experiments.canary import CanaryState
 
 BY_PEOPLE = "aborted by"
 """How the reason begins where a person ended it."""

@@ -18,7 +18,7 @@ from tidegate.services.canaries.tallies import CanaryTally
 from tidegate.watch.drift.drift import Drift, DriftContext, DriftRule, evaluate
 from tidegate.watch.histograms.histogram import Histogram
 from tidegate.watch.histograms.layout import layout_of
-from tidegate.wire.experiments import GuardrailState, GuardrailView
+from tidegate.wire.experiments.experiments import GuardrailState, GuardrailView
 
 ALPHA = 0.05
 """Of taking back a canary that is no worse than it may be: all guardrails at all steps together."""

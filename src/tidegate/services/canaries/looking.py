@@ -31,7 +31,7 @@ from tidegate.store.models import models as model_rows
 from tidegate.store.tables import EndpointRow
 from tidegate.store.tables.canaries import CanaryRow
 from tidegate.wire.decoding import convert
-from tidegate.wire.experiments import GuardrailView
+from tidegate.wire.experiments.experiments import GuardrailView
 from tidegate.wire.parts import AnsweredView
 from tidegate.wire.signature import Signature
 

@@ -30,7 +30,7 @@ from tidegate.store.experiments import canaries as rows
 from tidegate.store.fleet.fleet import capture_rules_of
 from tidegate.store.tables import EndpointRow
 from tidegate.store.tables.canaries import CanaryRow
-from tidegate.wire.canary import CanaryRequest, CanaryView
+from tidegate.wire.experiments.canary import CanaryRequest, CanaryView
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import cast
 
 from tidegate.store.experiments.canaries import past_of, views_of
 from tidegate.store.tables.canaries import CanaryRow
-from tidegate.wire.canary import CanaryKind, CanaryState, CanaryStep, CanaryView
+from tidegate.wire.experiments.canary import CanaryKind, CanaryState, CanaryStep, CanaryView
 
 
 def canary_view(row: CanaryRow) -> CanaryView:

@@ -15,7 +15,7 @@ from tidegate.store import audit as audit_rows
 from tidegate.store.database.engine import Store
 from tidegate.store.endpoints import endpoints as rows
 from tidegate.store.models import models
-from tidegate.wire.capture import ROWS_MAX, CaptureForm, CaptureQueryRequest, CaptureSelection
+from tidegate.wire.capture.capture import ROWS_MAX, CaptureForm, CaptureQueryRequest, CaptureSelection
 from tidegate.wire.decoding import convert
 from tidegate.wire.signature import Signature
 

@@ -20,15 +20,15 @@ from tidegate.store.endpoints.automation import raise_generation
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.fleet.fleet import capture_rules_of
 from tidegate.store.tables import EndpointRow
-from tidegate.wire.capture import (
+from tidegate.wire.capture.capture import (
     COLUMNS_MAX,
     CaptureForgetAnswer,
     CaptureSettings,
     CaptureSettingsRequest,
     ForgetRequest,
 )
+from tidegate.wire.gateways.snapshot import CaptureRules
 from tidegate.wire.journal.records import hashed_text, recorded_unit
-from tidegate.wire.snapshot import CaptureRules
 
 RETAIN_S_MIN, RETAIN_S_MAX = 3600.0, 315_360_000.0
 RETAIN_BYTES_MIN = 1 << 20

@@ -28,9 +28,9 @@ from tidegate.store.experiments import canaries as canary_rows
 from tidegate.store.experiments import experiments as rows
 from tidegate.store.tables import EndpointRow, ExperimentRow
 from tidegate.store.tables.canaries import CanaryRow
-from tidegate.wire.canary import CanaryRequest
-from tidegate.wire.experiments import ExperimentRequest, ExperimentSpec
-from tidegate.wire.shadows import ShadowRequest
+from tidegate.wire.experiments.canary import CanaryRequest
+from tidegate.wire.experiments.experiments import ExperimentRequest, ExperimentSpec
+from tidegate.wire.experiments.shadows import ShadowRequest
 
 OUTCOMES = {"promote": "Successful", "rollback": "Failed", "inconclusive": "Inconclusive"}
 """What came of a rollout, in Argo's words."""

@@ -34,7 +34,7 @@ from tidegate.store.database.engine import Store
 from tidegate.store.endpoints import endpoints as rows
 from tidegate.store.fleet.fleet import placement_request_of
 from tidegate.store.tables import EndpointRow
-from tidegate.wire.declared import DOCUMENTS_MAX, AppliedDocument, ApplyAnswer, ApplyRequest, ExportAnswer
+from tidegate.wire.endpoints.declared import DOCUMENTS_MAX, AppliedDocument, ApplyAnswer, ApplyRequest, ExportAnswer
 
 
 class _TakenBack(Exception):

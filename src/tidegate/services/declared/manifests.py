@@ -14,8 +14,8 @@ from tidegate.core.manifests.served import CLOUDRUN, ECS, ExportSettings, Known,
 from tidegate.errors import UnknownImage
 from tidegate.services.images.builds import Images
 from tidegate.store.models import pushed_images
-from tidegate.wire.declared import ExportAnswer
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.endpoints.declared import ExportAnswer
+from tidegate.wire.replicas.manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from tidegate.services.declared.decisions import (
 )
 from tidegate.services.declared.use_cases import UseCases
 from tidegate.services.reading.lookup import endpoint_or_raise
-from tidegate.wire.alerts import AlertRule, AlertRulesRequest
-from tidegate.wire.canary import CanaryRequest
-from tidegate.wire.capture import CaptureSettingsRequest
-from tidegate.wire.declared import ApplyRequest
-from tidegate.wire.monitoring import MonitorRequest
+from tidegate.wire.capture.capture import CaptureSettingsRequest
+from tidegate.wire.endpoints.declared import ApplyRequest
+from tidegate.wire.experiments.canary import CanaryRequest
+from tidegate.wire.monitoring.alerts import AlertRule, AlertRulesRequest
+from tidegate.wire.monitoring.monitoring import MonitorRequest
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from tidegate.store.endpoints import endpoints as rows
 from tidegate.store.endpoints.automation import effective_of, readable_scaling_of
 from tidegate.store.fleet.fleet import placement_request_of
 from tidegate.store.tables import EndpointRow
-from tidegate.wire.declared import ApplyRequest
-from tidegate.wire.registering import Follow
+from tidegate.wire.endpoints.declared import ApplyRequest
+from tidegate.wire.endpoints.registering import Follow
 
 ACTION = "apply"
 

@@ -27,7 +27,7 @@ from tidegate.store.jobs import jobs as job_rows
 from tidegate.store.models import models as model_rows
 from tidegate.store.tables import EndpointRow, FollowRow, JobRow
 from tidegate.wire.decoding import convert
-from tidegate.wire.registering import Follow, RegisterRequest
+from tidegate.wire.endpoints.registering import Follow, RegisterRequest
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from tidegate.store.endpoints.automation import word_of
 from tidegate.store.fleet.fleet import capture_rules_of
 from tidegate.store.tables import AutomatedReplicasRow, EndpointRow, VersionRow
 from tidegate.watch.baseline.rhythm import zone_of
+from tidegate.wire.capture.importing import ImportedAs, ImportRequest, ImportResult
 from tidegate.wire.decoding import convert
-from tidegate.wire.importing import ImportedAs, ImportRequest, ImportResult
+from tidegate.wire.gateways.snapshot import CaptureRules
 from tidegate.wire.signature import Signature
-from tidegate.wire.snapshot import CaptureRules
 
 ASLEEP = Scaling(0, 1, "concurrency", 1.0, idle_s=300.0)
 Mapped = tuple[Mapping[str, str], Mapping[str, str]]

@@ -18,7 +18,7 @@ from tidegate.services.reading.lookup import endpoint_or_raise
 from tidegate.services.reading.shown_endpoints import ShownEndpoints
 from tidegate.store.endpoints import automation
 from tidegate.wire import rest
-from tidegate.wire.scaling import Scale, ScaleDecision, ScaleRequest
+from tidegate.wire.endpoints.scaling import Scale, ScaleDecision, ScaleRequest
 
 BY_THE_ENGINE = "the engine decides by rules of its own, and does not say why"
 NOT_YET = "not decided yet: the load has not been looked at"

@@ -18,7 +18,7 @@ from tidegate.services.reading.lookup import version_or_raise
 from tidegate.store.experiments import experiments as rows
 from tidegate.store.fleet.fleet import capture_rules_of, load_versions
 from tidegate.store.tables import EndpointRow
-from tidegate.wire.experiments import ArmSpec, ExperimentRequest, ExperimentSpec, Guardrail, Metric
+from tidegate.wire.experiments.experiments import ArmSpec, ExperimentRequest, ExperimentSpec, Guardrail, Metric
 
 DAY_S = 86_400.0
 ARMS_MAX, METRICS_MAX = 8, 20

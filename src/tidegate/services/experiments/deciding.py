@@ -29,7 +29,7 @@ from tidegate.store.experiments import canaries, rollouts
 from tidegate.store.experiments import experiments as rows
 from tidegate.store.tables import EndpointRow, ExperimentRow
 from tidegate.wire.counts import counted
-from tidegate.wire.experiments import ExperimentSpec, LookView, PhaseView
+from tidegate.wire.experiments.experiments import ExperimentSpec, LookView, PhaseView
 
 GAP_S_MAX = 86_400.0
 """Between two looks no more time than this is counted, however long nobody looked or wherever the clock was set."""

@@ -15,7 +15,7 @@ from tidegate.sequential.analysis import Analysis
 from tidegate.sequential.units import Exposed, Units
 from tidegate.store.tables import ExperimentRow
 from tidegate.wire.decoding import convert
-from tidegate.wire.experiments import ArmView, ExperimentSpec
+from tidegate.wire.experiments.experiments import ArmView, ExperimentSpec
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def _finite(value: Any) -> Any:
 def arms_so_far(spec: ExperimentSpec, units: Mapping[str, Units], exposed: Exposed) -> list[ArmView]:
     """Each arm with its exposed units, and how many of them are in the analysis of the first metric, or may still be.
 
-    >>> from tidegate.wire.experiments import ArmSpec
+    >>> from tidegate.wire.experiments.experiments import ArmSpec
     >>> spec = ExperimentSpec((ArmSpec("control", "1", 50.0), ArmSpec("treatment", "2", 50.0)), ())
     >>> [arm.exposed for arm in arms_so_far(spec, {}, Exposed({1: [3, 4], 2: [1, 0]}))]
     [4, 4]

@@ -33,7 +33,7 @@ from tidegate.store.database.engine import Store
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.experiments import experiments as rows
 from tidegate.store.tables import EndpointRow, ExperimentRow
-from tidegate.wire.experiments import (
+from tidegate.wire.experiments.experiments import (
     AaRequest,
     AaView,
     ExperimentList,

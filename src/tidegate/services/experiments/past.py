@@ -16,8 +16,8 @@ from tidegate.errors import CaptureUnreadable, InvalidArgument, Overloaded
 from tidegate.sequential.planning import aa, expected
 from tidegate.sequential.units import Units
 from tidegate.services.experiments.units import gathered
-from tidegate.wire.experiments import AaRequest, AaView, ExperimentSpec, Metric
-from tidegate.wire.units import UnitQuery, UnitRows
+from tidegate.wire.experiments.experiments import AaRequest, AaView, ExperimentSpec, Metric
+from tidegate.wire.experiments.units import UnitQuery, UnitRows
 
 DAY_S = 86_400.0
 PLANNED_BY_S = 28 * DAY_S

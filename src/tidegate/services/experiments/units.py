@@ -9,8 +9,8 @@ import numpy as np
 
 from tidegate.core.captured import CapturedUnits
 from tidegate.sequential.units import Exposed, Units
-from tidegate.wire.experiments import ExperimentSpec, Metric, PhaseView
-from tidegate.wire.units import Ignored, MetricRows, UnitQuery, UnitRows
+from tidegate.wire.experiments.experiments import ExperimentSpec, Metric, PhaseView
+from tidegate.wire.experiments.units import Ignored, MetricRows, UnitQuery, UnitRows
 
 GUARDRAIL = "guardrail:"
 """Before the name of a guardrail's metric where that is not one of the metrics."""

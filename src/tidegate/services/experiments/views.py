@@ -13,7 +13,7 @@ from tidegate.services.experiments.evidence import ExperimentEvidence, evidence_
 from tidegate.store.endpoints import endpoints as endpoint_rows
 from tidegate.store.experiments import experiments as rows
 from tidegate.store.tables import EndpointRow, ExperimentRow, VariantRow
-from tidegate.wire.experiments import (
+from tidegate.wire.experiments.experiments import (
     ArmView,
     ExperimentDecision,
     ExperimentSpec,

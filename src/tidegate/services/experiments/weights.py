@@ -19,7 +19,7 @@ from tidegate.store.experiments import rollouts
 from tidegate.store.experiments.rollouts import RolloutOutcome
 from tidegate.store.models import models as model_rows
 from tidegate.store.tables import EndpointRow, ExperimentRow
-from tidegate.wire.experiments import ExperimentSpec, PhaseView
+from tidegate.wire.experiments.experiments import ExperimentSpec, PhaseView
 
 KIND: AutomationKind = "experiment"
 PHASES_MAX = 1000

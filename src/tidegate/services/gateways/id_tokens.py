@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from tidegate.errors import InvalidArgument
 from tidegate.services.gateways.snapshots import Snapshots
-from tidegate.wire.identity import IdToken
-from tidegate.wire.snapshot import Snapshot, Target, decode_snapshot
+from tidegate.wire.gateways.identity import IdToken
+from tidegate.wire.gateways.snapshot import Snapshot, Target, decode_snapshot
 
 
 @dataclass(frozen=True)

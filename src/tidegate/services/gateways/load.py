@@ -15,7 +15,7 @@ from tidegate.clock import Clock
 from tidegate.core.scaling import load
 from tidegate.errors import InvalidArgument
 from tidegate.services.leadership import Leadership
-from tidegate.wire.load import DURATION_BUCKETS_S, LoadReport, LoadView, VersionLoad
+from tidegate.wire.gateways.load import DURATION_BUCKETS_S, LoadReport, LoadView, VersionLoad
 
 KEPT_S = 300.0
 """The longest window that anybody looks at."""

@@ -16,7 +16,7 @@ from tidegate.core.scaling import load as core
 from tidegate.errors import InvalidArgument
 from tidegate.services.gateways.load import KEPT_S, Busy, KeptReport, KeptReports, Load, Place
 from tidegate.services.leadership import Leadership
-from tidegate.wire.load import DURATION_BUCKETS_S, EndpointsLoad, LoadSeries, VersionSeries
+from tidegate.wire.gateways.load import DURATION_BUCKETS_S, EndpointsLoad, LoadSeries, VersionSeries
 
 STEP_S, STEP_S_MIN, STEP_S_MAX = 5.0, 2.0, 60.0
 OVERVIEW_STEP_S, OVERVIEWS_KEPT_MAX = 10.0, 32

@@ -19,7 +19,7 @@ from tidegate.clock import Clock
 from tidegate.core.reconcile.fleet import GatewayFacts
 from tidegate.store.database.engine import Store
 from tidegate.store.fleet.fleet import load_snapshot, snapshot_host, snapshot_revision
-from tidegate.wire.snapshot import SOCKET, RoutedEndpoint, Target, decode_snapshot, encode_snapshot
+from tidegate.wire.gateways.snapshot import SOCKET, RoutedEndpoint, Target, decode_snapshot, encode_snapshot
 
 GATEWAYS_MAX, IN_USE_MAX = 1000, 1000
 ENDED_S = 30.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from tidegate.clock import Clock
 from tidegate.services.leadership import Leadership
-from tidegate.wire.gateway_reports import WantedReport
+from tidegate.wire.gateways.gateway_reports import WantedReport
 
 WAITS_S = 3.0
 """For so long after a report a request is taken to wait. Gateways report each second."""

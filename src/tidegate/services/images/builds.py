@@ -21,7 +21,7 @@ from tidegate.services.jobs.queue import Jobs
 from tidegate.services.models.catalog import Models
 from tidegate.version import __version__
 from tidegate.wire import rest
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from tidegate.services.models.catalog import Models
 from tidegate.store.models import pushed_images
 from tidegate.version import __version__
 from tidegate.wire import rest
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.replicas.manifest import Manifest
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 

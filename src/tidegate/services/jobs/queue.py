@@ -25,7 +25,7 @@ from tidegate.store.jobs import uploads as upload_rows
 from tidegate.store.tables import JobRow
 from tidegate.watch.baseline.rhythm import zone_of
 from tidegate.wire import rest
-from tidegate.wire.monitoring import BaselineRequest
+from tidegate.wire.monitoring.monitoring import BaselineRequest
 
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 QUEUED_JOBS_MAX = 1000

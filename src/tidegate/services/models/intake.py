@@ -21,7 +21,7 @@ from tidegate.store.endpoints.history import Entry
 from tidegate.store.models import models as rows
 from tidegate.store.tables import VersionRow
 from tidegate.wire import rest
-from tidegate.wire.manifest import Accelerated, Manifest
+from tidegate.wire.replicas.manifest import Accelerated, Manifest
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from tidegate.errors import TidegateError
-from tidegate.wire.registering import RegistryView
+from tidegate.wire.endpoints.registering import RegistryView
 
 _log = logging.getLogger(__name__)
 

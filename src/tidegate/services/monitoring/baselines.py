@@ -31,7 +31,7 @@ from tidegate.watch.drift.duplicates import chunk_shares, row_hashes
 from tidegate.watch.histograms.histogram import Histogram, reference
 from tidegate.watch.histograms.values import column, is_missing
 from tidegate.wire.decoding import convert
-from tidegate.wire.monitoring import BaselineColumn, BaselineSource, BaselineView
+from tidegate.wire.monitoring.monitoring import BaselineColumn, BaselineSource, BaselineView
 from tidegate.wire.signature import Signature
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import numpy as np
 from tidegate.services.monitoring.place import Place
 from tidegate.watch.histograms import bounds
 from tidegate.watch.histograms.values import Floats
-from tidegate.wire.monitoring import MonitorResult, Severity
+from tidegate.wire.monitoring.monitoring import MonitorResult, Severity
 
 REQUESTS_MIN = 20
 """Of fewer requests nothing is said."""

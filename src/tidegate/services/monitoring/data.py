@@ -14,7 +14,7 @@ from tidegate.watch.drift.duplicates import CHUNK_ROWS, Repeats
 from tidegate.watch.drift.rates import RateChange, rate_changes
 from tidegate.watch.histograms.clustering import Clustering
 from tidegate.watch.histograms.histogram import Histogram
-from tidegate.wire.monitoring import Histograms, MonitorName, MonitorResult, Severity
+from tidegate.wire.monitoring.monitoring import Histograms, MonitorName, MonitorResult, Severity
 
 QUALITY_DIFFERENCE = 0.01
 """A share of bad values that is larger than the baseline's by up to this does not matter."""

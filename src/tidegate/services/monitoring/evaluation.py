@@ -39,8 +39,8 @@ from tidegate.services.monitoring.recording import capture_result
 from tidegate.store.monitoring import Block
 from tidegate.watch.budget import DAY_S, Budget
 from tidegate.watch.performance.losses import labels_of
-from tidegate.wire.capture import CaptureView
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.capture.capture import CaptureView
+from tidegate.wire.monitoring.monitoring import MonitorResult
 from tidegate.wire.signature import Signature
 
 ALLOWANCE_S = 3600.0

@@ -37,9 +37,9 @@ from tidegate.store.endpoints.automation import versions_routed
 from tidegate.store.models import models as model_rows
 from tidegate.store.tables import EndpointRow
 from tidegate.watch.budget import DAY_S
-from tidegate.wire.capture import CaptureView
+from tidegate.wire.capture.capture import CaptureView
 from tidegate.wire.decoding import convert
-from tidegate.wire.monitoring import (
+from tidegate.wire.monitoring.monitoring import (
     MonitorBlock,
     MonitorName,
     MonitorRequest,

@@ -15,7 +15,7 @@ from tidegate.services.monitoring.baselines import Baselines
 from tidegate.services.monitoring.calls import Earlier, usual_rates
 from tidegate.services.monitoring.evaluation import Evaluation, WatchedEndpoint
 from tidegate.watch.budget import DAY_S
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring.monitoring import MonitorResult
 
 EVALUATIONS_MAX = 750
 """30 days by the hour: a longer span is looked at in larger steps."""

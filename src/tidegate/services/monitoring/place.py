@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.wire.monitoring import MonitorName, MonitorResult, MonitorState, Severity
+from tidegate.wire.monitoring.monitoring import MonitorName, MonitorResult, MonitorState, Severity
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tidegate.services.monitoring.place import Place
-from tidegate.wire.capture import CaptureView
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.capture.capture import CaptureView
+from tidegate.wire.monitoring.monitoring import MonitorResult
 
 
 def capture_result(view: CaptureView | None, lost_before: float | None, place: Place) -> MonitorResult:

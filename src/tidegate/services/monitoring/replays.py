@@ -22,7 +22,7 @@ from tidegate.services.monitoring.past import PastEvaluations
 from tidegate.services.reading.lookup import endpoint_or_raise
 from tidegate.store import monitoring as rows
 from tidegate.watch.budget import DAY_S
-from tidegate.wire import alerts as wire
+from tidegate.wire.monitoring import alerts as wire
 
 SINCE_S_MAX = 366 * 86_400.0
 PAGE_ROWS = 2_000

@@ -20,7 +20,7 @@ from tidegate.store.jobs import jobs as job_rows
 from tidegate.store.models import models as model_rows
 from tidegate.store.monitoring import Summary, summaries
 from tidegate.wire import rest
-from tidegate.wire.scaling import ScaleDecision
+from tidegate.wire.endpoints.scaling import ScaleDecision
 
 
 @dataclass(frozen=True)

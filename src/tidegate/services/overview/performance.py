@@ -11,7 +11,7 @@ from tidegate.clock import Clock
 from tidegate.core import performance as core
 from tidegate.errors import Conflict, InvalidArgument, MetricsUnavailable
 from tidegate.services.endpoints.lifecycle import Endpoints
-from tidegate.wire import performance as wire
+from tidegate.wire.monitoring import performance as wire
 
 SLOTS = 12
 SINCE_S_MIN, SINCE_S_MAX = 10.0, 400 * 86_400.0

@@ -17,8 +17,8 @@ from tidegate.store.fleet.fleet import snapshot_revision
 from tidegate.store.jobs import jobs as job_rows
 from tidegate.store.models import models as model_rows
 from tidegate.wire import parts, rest
-from tidegate.wire.capture import CaptureView
-from tidegate.wire.registering import RegistryView
+from tidegate.wire.capture.capture import CaptureView
+from tidegate.wire.endpoints.registering import RegistryView
 
 ENDPOINTS_SHOWN_MAX = 100
 """A platform with more shows those alone that are not ready."""

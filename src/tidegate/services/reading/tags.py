@@ -6,7 +6,7 @@ A tag stands for the spec, not for the status: it changes with each revision, an
 from __future__ import annotations
 
 from tidegate.errors import ChangedMeanwhile
-from tidegate.wire.tags import Tagged, tag_of
+from tidegate.wire.endpoints.tags import Tagged, tag_of
 
 ANY = "*"
 

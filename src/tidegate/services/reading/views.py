@@ -33,10 +33,10 @@ from tidegate.store.tables import (
     VersionRow,
 )
 from tidegate.wire import rest
-from tidegate.wire.load import LoadView
+from tidegate.wire.endpoints.registering import FollowState
+from tidegate.wire.experiments.shadows import ShadowSummary
+from tidegate.wire.gateways.load import LoadView
 from tidegate.wire.parts import AnsweredView, AutomationView
-from tidegate.wire.registering import FollowState
-from tidegate.wire.shadows import ShadowSummary
 
 AnsweredOf = Callable[[str, str], AnsweredView | None]
 LoadOf = Callable[[str, Sequence[str]], LoadView | None]

@@ -12,7 +12,7 @@ import numpy as np
 from tidegate.core.captured import Array, ShadowPairs
 from tidegate.sequential.paired import paired
 from tidegate.watch.performance.losses import distances, error_losses, labels_of
-from tidegate.wire.shadows import PairedView
+from tidegate.wire.experiments.shadows import PairedView
 from tidegate.wire.signature import PREDICTION, Signature
 
 SAME_WITHIN = 1e-6

@@ -32,7 +32,7 @@ from tidegate.store.endpoints.history import Entry
 from tidegate.store.endpoints.shadows import put_shadow, shadow_of
 from tidegate.store.fleet.fleet import load_versions
 from tidegate.store.tables import EndpointRow
-from tidegate.wire.shadows import SHED, ShadowRequest, ShadowSummary, ShadowView
+from tidegate.wire.experiments.shadows import SHED, ShadowRequest, ShadowSummary, ShadowView
 from tidegate.wire.signature import Signature
 
 ROWS_MAX = 100_000

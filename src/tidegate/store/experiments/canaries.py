@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from tidegate.core.canary.split import CanaryParts
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, VariantRow
 from tidegate.store.tables.canaries import CanaryRow
-from tidegate.wire.canary import CanaryStep
 from tidegate.wire.decoding import convert
-from tidegate.wire.experiments import GuardrailView
+from tidegate.wire.experiments.canary import CanaryStep
+from tidegate.wire.experiments.experiments import GuardrailView
 
 ACTIVE = ("running", "paused")
 KEPT_OF_AN_ENDPOINT = 20

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.store.tables import EndpointRow, ExperimentLookRow, ExperimentRow
 from tidegate.wire.decoding import convert
-from tidegate.wire.experiments import ExperimentSpec, LookView, PhaseView
+from tidegate.wire.experiments.experiments import ExperimentSpec, LookView, PhaseView
 
 LOOKS_MAX = 400
 """Looks kept of an experiment: when there are more, every second one of the older half is forgotten."""

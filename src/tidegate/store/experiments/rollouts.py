@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from tidegate.store.tables import EndpointRow, GuardrailFigureRow, RolloutRow
-from tidegate.wire.experiments import GuardrailView
+from tidegate.wire.experiments.experiments import GuardrailView
 
 RolloutKind = Literal["experiment", "canary", "guard"]
 RolloutOutcome = Literal["promoted", "rolled_back", "inconclusive", "stopped"]

@@ -31,8 +31,8 @@ from tidegate.store.endpoints.automation import effective_of, readable_scaling_o
 from tidegate.store.endpoints.shadows import shadow_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
 from tidegate.wire.decoding import convert
+from tidegate.wire.gateways.snapshot import CaptureRules
 from tidegate.wire.signature import Signature
-from tidegate.wire.snapshot import CaptureRules
 
 SNAPSHOT_ID = 1
 REPLACED_BY = "reconcile"

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from tidegate.wire.decision import Decision
 from tidegate.wire.decoding import msgpack_decoder
+from tidegate.wire.gateways.decision import Decision
 
 CACHED = "cached"
 """How a batch was released that no replica computed."""

@@ -13,7 +13,7 @@ from tidegate.core.monitoring.columns import watched_columns
 from tidegate.services.monitoring.baselines import BaselineRows, KnownBaseline, make_baseline
 from tidegate.services.monitoring.performance.estimates import ROWS_MAX, estimate_results, newest_since
 from tidegate.services.monitoring.place import Place
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring.monitoring import MonitorResult
 from tidegate.wire.signature import Signature, TensorSpec
 
 PLACE = Place("churn", "1", 0.0, 3600.0, 3600.0)

@@ -16,7 +16,7 @@ from tidegate.services.monitoring.performance.labels import Labelled
 from tidegate.services.monitoring.place import Place
 from tidegate.watch.budget import DAY_S
 from tidegate.watch.histograms.bounds import rate_change_p
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring.monitoring import MonitorResult
 
 RATIO = 2.0
 """Coverage that is higher than the lowest that was usual by this ratio, the other way round, does not matter."""

@@ -18,7 +18,7 @@ from tidegate.services.monitoring.place import Place
 from tidegate.services.monitoring.truth import Truth
 from tidegate.watch.histograms.values import Floats, canonicals, is_missing
 from tidegate.watch.performance.estimated import Estimate, estimate_classifier, estimate_error
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring.monitoring import MonitorResult
 
 EVERY_S = 3600.0
 """At most so often, where nobody asks."""

@@ -20,7 +20,7 @@ from tidegate.services.monitoring.place import Place
 from tidegate.watch.baseline.rhythm import rows_by_hour
 from tidegate.watch.drift.drift import DriftContext, DriftRule, evaluate
 from tidegate.watch.histograms.histogram import Histogram
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring.monitoring import MonitorResult
 
 LABEL = "label"
 RULE = DriftRule()

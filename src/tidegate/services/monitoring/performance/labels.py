@@ -14,7 +14,7 @@ from tidegate.watch.baseline.rhythm import rows_by_hour
 from tidegate.watch.histograms.values import Floats, canonicals
 from tidegate.watch.performance import metrics
 from tidegate.watch.performance.performance import Cohort, MetricReading, PerformanceRule, evaluate
-from tidegate.wire.monitoring import MonitorResult, Severity
+from tidegate.wire.monitoring.monitoring import MonitorResult, Severity
 
 CRITICAL_DROP = 0.1
 CLASSES_SHOWN_MAX = 50

@@ -18,7 +18,7 @@ from tidegate.store.monitoring import Block
 from tidegate.watch.budget import DAY_S
 from tidegate.watch.performance.long_run import DailyReference, DayLosses, evaluate_days
 from tidegate.watch.performance.performance import MetricReading
-from tidegate.wire.monitoring import MonitorResult, Severity
+from tidegate.wire.monitoring.monitoring import MonitorResult, Severity
 
 HALF_DAYS, WHOLE_DAYS = 14, 28
 GAP_DAYS_MAX = 2 * WHOLE_DAYS

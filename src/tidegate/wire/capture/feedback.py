@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from tidegate.errors import InvalidArgument, MalformedRequest, TooLarge
-from tidegate.wire.decision import KEY_CHARS_MAX
 from tidegate.wire.decoding import json_decoder
+from tidegate.wire.gateways.decision import KEY_CHARS_MAX
 from tidegate.wire.journal import FeedbackEvent
 from tidegate.wire.journal.records import recorded_unit
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tidegate.wire.snapshot import CaptureRules
+from tidegate.wire.gateways.snapshot import CaptureRules
 
 ImportFormat = Literal["parquet", "csv"]
 

@@ -1,6 +1,6 @@
 """Keys of replicas."""
 
-from tidegate.wire.replica_key import replica_key
+from tidegate.wire.replicas.replica_key import replica_key
 
 
 def test_a_replicas_key_depends_on_node_key_and_name_and_never_changes() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tidegate.errors import InvalidArgument, MalformedRequest, TidegateError, TooLarge
-from tidegate.wire.feedback import EVENTS_MAX, event_of, read_items
+from tidegate.wire.capture.feedback import EVENTS_MAX, event_of, read_items
 from tidegate.wire.journal import FeedbackEvent
 
 NOW_S = 1_796_000_000.25

@@ -24,8 +24,8 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `address` is `unix:/absolute/path.sock`, `tcp:host:port` or `https://host[:port][/path]`. `host` names the only host
     that reaches it; empty: every host does (of a socket: the host that wrote the snapshot does).
-    `credential` names the key that is shown there and is never the key itself (`wire.replica_key`). `ca_file`, on the
-    gateway's host, has the authorities that may have signed its certificate; empty: those the system trusts.
+    `credential` names the key that is shown there and is never the key itself (`replicas.replica_key`). `ca_file`, on
+    the gateway's host, has the authorities that may have signed its certificate; empty: those the system trusts.
     Where there is an `audience`, a front that knows identities stands before it: each request shows it an ID token that
     was made for this audience, and what the front answers itself is no answer of a replica.
     A pool takes up to `batches_max` batches at once (at most `BATCHES_MAX`), a replica one.

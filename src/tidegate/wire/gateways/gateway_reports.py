@@ -1,4 +1,4 @@
-"""What gateways tell the control plane as it happens, beside their load (`wire.load`)."""
+"""What gateways tell the control plane as it happens, beside their load (`wire.gateways.load`)."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tidegate.wire.exact import STRICT, Flag, Number
-from tidegate.wire.experiments import GuardrailView
+from tidegate.wire.experiments.experiments import GuardrailView
 
 CanaryKind = Literal["canary", "guard"]
 CanaryState = Literal["running", "paused", "promoted", "aborted", "failed", "ended"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tidegate.wire.experiments import Metric
+from tidegate.wire.experiments.experiments import Metric
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -1,0 +1,1 @@
+"""The REST shapes of endpoints beside `wire.rest`: as documents, followed aliases, scaling, tags."""

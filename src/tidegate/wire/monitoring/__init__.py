@@ -1,0 +1,1 @@
+"""The REST shapes of monitoring, alerts, and performance over time."""

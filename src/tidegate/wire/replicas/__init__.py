@@ -1,0 +1,1 @@
+"""What a replica is started with and asked for: manifest, package, key, logs."""
