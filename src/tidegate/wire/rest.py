@@ -22,7 +22,16 @@ from tidegate.wire.endpoints.scaling import ScalingView as ScalingView  # noqa: 
 from tidegate.wire.exact import STRICT, Flag, Number, Whole
 from tidegate.wire.experiments.shadows import ShadowSummary
 from tidegate.wire.gateways.load import LoadView
-from tidegate.wire.parts import AnsweredView, AutomationView, DatabaseView, EngineView, LeaderView, QueueView, RedisView, RolloutView
+from tidegate.wire.parts import (
+    AnsweredView,
+    AutomationView,
+    DatabaseView,
+    EngineView,
+    LeaderView,
+    QueueView,
+    RedisView,
+    RolloutView,
+)
 from tidegate.wire.replicas.replica_logs import LogLines as LogLines  # noqa: PLC0414
 from tidegate.wire.replicas.replica_logs import ReplicaFailure as ReplicaFailure  # noqa: PLC0414
 

@@ -15,7 +15,7 @@ from tidegate.services.overview.rollouts import ENDED_WITHIN_S, of_note
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.experiments import canaries
 from tidegate.wire import rest
-from tidegate.wire.canary import CanaryRequest
+from tidegate.wire.experiments.canary import CanaryRequest
 from tidegate.wiring import Container
 
 

@@ -2,7 +2,7 @@
 
 A new setting is an entry of `SERVING_SETTINGS`, `ServingValues` and `ServingOptions` here; a typed field of request and
 answer in `wire.rest`, and of `wire.gateways.snapshot`; a column in `store.tables` with its migration. Services, audit,
-history, CLI and client take it from here. mypy and `tests/core/endpoints/test_serving.py` say which of these is missing.
+history, CLI and client take it from here. mypy and `tests/core/endpoints/test_serving.py` say what is missing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What an endpoint's capture rules leave of a record, applied before anything is written. Used by `journal.py` only.
 
 Rules are the snapshot's (`wire.gateways.snapshot.CaptureRules`). A sample is taken of requests by a hash of their id,
-so that all parts of a request are kept or not alike. Columns that are dropped leave no tensor; one of a matrix is all NaN.
-Hashes are keyed with the endpoint's salt: equal values stay equal, and whoever has the rows alone cannot try values.
-A text becomes 32 hexadecimal digits, a number a whole number below 2**48.
+so that all parts of a request are kept or not alike. Columns that are dropped leave no tensor; one of a
+matrix is all NaN. Hashes are keyed with the endpoint's salt: equal values stay equal, and whoever has
+the rows alone cannot try values. A text becomes 32 hexadecimal digits, a number a whole number below 2**48.
 """
 
 from __future__ import annotations
