@@ -9,6 +9,9 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 STAMPS := $(VENV)/.stamps
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
+# Without bytecode each process that a test starts compiles all of Tidegate, and each run all of the tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-flights dev services test test-long test-busy test-frameworks test-kubernetes test-newest-uvicorn lint format types contracts docs docs-generate dashboards screenshots bench clean
 
