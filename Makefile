@@ -105,7 +105,7 @@ $(STAMPS)/flights: $(STAMPS)/platform
 
 $(STAMPS)/dev: $(STAMPS)/venv pyproject.toml
 	@echo "Installing Tidegate and what its development needs into $(VENV) (some minutes, once) ..."
-	@$(PIP) --editable '.[platform,onnx,postgres,redis,celery,s3,cloudrun,xgboost,lightgbm]' --group dev
+	@$(PIP) --editable '.[platform,onnx,postgres,redis,celery,s3,cloudrun,xgboost,lightgbm,apprise]' --group dev
 	@touch $(STAMPS)/platform $@
 
 $(STAMPS)/frameworks: $(STAMPS)/dev

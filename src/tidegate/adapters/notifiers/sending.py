@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from tidegate.adapters.notifiers.alertmanager import Alertmanager
+from tidegate.adapters.notifiers.apprise import Apprise, check_apprise_url
 from tidegate.adapters.notifiers.reach import Reach
 from tidegate.adapters.notifiers.slack import Slack
 from tidegate.adapters.notifiers.smtp import Smtp
@@ -40,6 +41,7 @@ class Notifying:
             "alertmanager": Alertmanager(reach, clock),
             "slack": Slack(reach),
             "smtp": Smtp(reach, clock),
+            "apprise": Apprise(reach),
         }
 
     def send(self, kind: str, config: Mapping[str, str], delivery: str, payload: Mapping[str, Any]) -> str:
@@ -48,11 +50,14 @@ class Notifying:
 
 
 def check_config(kind: str, config: Mapping[str, str]) -> None:
-    """Raises `InvalidArgument` for what nothing could be sent with. Nothing is looked up or sent."""
+    """Raises `InvalidArgument` for what nothing could be sent with. Nothing is sent. Apprise's URLs take a second."""
     if kind != "smtp":
         if "sender" in config or "recipients" in config:
             raise InvalidArgument("sender and recipients are for smtp", field="sender")
-        check_url(config["url"], "url")
+        if kind == "apprise":
+            check_apprise_url(config["url"])
+        else:
+            check_url(config["url"], "url")
         return
     _check_smtp_url(config["url"])
     for name in ("sender", "recipients"):

@@ -13,6 +13,7 @@ from tidegate.errors import DeliveryFailed
 from tidegate.wire.monitoring.alerts import NotifierView
 
 HEADERS = ("notifier", "kind", "address", "endpoint", "severity", "pending", "dead")
+KINDS = ("webhook", "slack", "alertmanager", "smtp", "apprise")
 SEVERITIES = ("low", "medium", "high", "critical")
 
 
@@ -62,12 +63,14 @@ def list_(app: App) -> None:
     "tidegate notifiers add chat --slack https://hooks.slack.com/services/T0/B0/x --severity high",
     "tidegate notifiers add am --alertmanager http://alertmanager:9093",
     "tidegate notifiers add mail --smtp smtps://me:secret@mail.example --from me@a.example --to ada@a.example",
+    "tidegate notifiers add phones --apprise ntfys://ntfy.sh/our-alerts",
 )
 @click.argument("name")
 @click.option("--webhook", metavar="URL", help="Alertmanager's payload (version 4), signed.")
 @click.option("--slack", metavar="URL", help="A Slack-compatible incoming webhook.")
 @click.option("--alertmanager", metavar="URL", help="An Alertmanager (its API version 2).")
 @click.option("--smtp", metavar="URL", help="A mail server: smtp:// or smtps://[user:password@]host[:port].")
+@click.option("--apprise", metavar="URL", help="A service of Apprise, such as discord://ID/TOKEN.")
 @click.option("--from", "sender", metavar="ADDRESS", help="smtp: who sends.")
 @click.option("--to", "recipients", metavar="ADDRESS,…", help="smtp: who gets it.")
 @click.option("--secret", metavar="whsec_…", help="webhook: sign with this one; one is made where none is given.")
@@ -75,15 +78,16 @@ def list_(app: App) -> None:
 @click.option("--severity", type=click.Choice(SEVERITIES), default="low", show_default=True, help="So severe or more.")
 @click.option("--no-resolved", is_flag=True, help="Do not tell that alerts ended.")
 def add(app: App, name: str, endpoint: str | None, severity: str, no_resolved: bool, **given: str | None) -> None:
-    """Have somebody told of alerts, or change how: exactly one of --webhook, --slack, --alertmanager and --smtp.
+    """Have somebody told of alerts, or change how: by exactly one of --webhook, --slack, --alertmanager, --smtp,
+    --apprise.
 
     A webhook's messages are signed as Standard Webhooks says, with a secret that is shown this once. Internal addresses
     are refused unless TIDEGATE_NOTIFY_NETWORKS lists them; loopback is allowed while the platform listens on loopback.
     """
-    urls = {kind: url for kind in ("webhook", "slack", "alertmanager", "smtp") if (url := given.pop(kind)) is not None}
+    urls = {kind: url for kind in KINDS if (url := given.pop(kind)) is not None}
     if len(urls) != 1:
         raise click.UsageError(
-            "give exactly one of --webhook, --slack, --alertmanager and --smtp", click.get_current_context()
+            "give exactly one of --webhook, --slack, --alertmanager, --smtp and --apprise", click.get_current_context()
         )
     ((kind, url),) = urls.items()
     options: Any = {**given, "endpoint": endpoint, "severity_min": severity, "resolved": not no_resolved}

@@ -145,7 +145,7 @@ class AlertsClient:
         return self.api.get(f"{API}/notifiers", NotifierList).notifiers
 
     def put_notifier(self, name: str, kind: Any, url: str, **options: Unpack[NotifierOptions]) -> NotifierView:
-        """Make a notifier (`webhook`, `slack`, `alertmanager` or `smtp`), or change it whole.
+        """Make a notifier (`webhook`, `slack`, `alertmanager`, `smtp`, `apprise`), or change it whole.
 
         The answer has a webhook's `secret` where one was made; it is never shown again.
         """

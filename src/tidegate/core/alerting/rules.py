@@ -78,7 +78,15 @@ def shown_url(url: str) -> str:
 
     >>> shown_url("https://hooks.slack.com/services/T0/B0/secret")
     'https://hooks.slack.com/…'
+
+    Of other services' URLs, which Apprise takes, the host may be the secret.
+
+    >>> shown_url("discord://4174216298/secret")
+    'discord://…'
     """
+    scheme = url.partition("://")[0]
+    if scheme not in ("http", "https", "smtp", "smtps"):
+        return f"{scheme}://…"
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     more = "/…" if parts.path not in ("", "/") or parts.query else ""

@@ -59,10 +59,10 @@ class Notifiers:
         """
         check_name(name, "notifier")
         now = self.clock()
+        self.check(request.kind, _config(request, None)[0])  # takes a second for some: in no transaction
         with self.store.transaction() as tx:
             row = rows.get_notifier(tx, name)
             config, made = _config(request, row)
-            self.check(request.kind, config)
             if request.endpoint is not None:
                 live_or_raise(tx, request.endpoint)
             if row is None and len(rows.notifiers(tx)) >= NOTIFIERS_MAX:

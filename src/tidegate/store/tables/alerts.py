@@ -88,7 +88,7 @@ class NotifierRow(Base):
     __tablename__ = "notifiers"
 
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))  # webhook, alertmanager, slack, smtp
+    kind: Mapped[str] = mapped_column(String(16))  # webhook, alertmanager, slack, smtp, apprise
     config: Mapped[dict[str, str]]
     endpoint: Mapped[str] = mapped_column(String(63))  # "": of all
     severity_min: Mapped[str] = mapped_column(String(16))

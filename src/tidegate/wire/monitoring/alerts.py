@@ -9,7 +9,7 @@ from tidegate.wire.exact import STRICT, Flag, Number
 
 AlertState = Literal["pending", "firing", "inhibited", "silenced", "acknowledged", "not_enough_data", "resolved"]
 AlertSeverity = Literal["low", "medium", "high", "critical"]
-NotifierKind = Literal["webhook", "alertmanager", "slack", "smtp"]
+NotifierKind = Literal["webhook", "alertmanager", "slack", "smtp", "apprise"]
 DeliveryState = Literal["pending", "sent", "dead", "refused"]
 
 
@@ -149,7 +149,7 @@ class AlertRulesList:
 @dataclass(frozen=True)
 class NotifierRequest:
     """Where to send notices: `url` of a webhook, an Alertmanager, Slack's webhook, or `smtp://user:password@host:port`
-    with `sender` and `recipients` (with commas between them).
+    with `sender` and `recipients` (with commas between them), or a service of Apprise, such as `discord://ID/TOKEN`.
 
     `secret` signs a webhook's messages; one is made where none is given. Only alerts of `endpoint`, and of
     `severity_min` or more, are sent; that they ended only with `resolved`.
