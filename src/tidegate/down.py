@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import sleep
 
-from tidegate.adapters.local.processes import Found, ProcessRef, is_alive, processes_of, send
+from tidegate.adapters.local.processes import FoundProcess, ProcessRef, is_alive, processes_of, send
 from tidegate.clock import monotonic
 from tidegate.errors import TidegateError
 from tidegate.settings import Settings
@@ -97,7 +97,7 @@ def _remove_sockets(data_dir: Path) -> None:
             folder.rmdir()
 
 
-def _running(data_dir: Path) -> list[Found]:
+def _running(data_dir: Path) -> list[FoundProcess]:
     """The platform's processes; a `tidegate down` (this one) is none of them."""
     return [found for found in processes_of(data_dir) if found.module in ORDER]
 
@@ -115,7 +115,7 @@ def _end(refs: list[ProcessRef], grace_s: float) -> None:
         sleep(POLL_S)
 
 
-def _counted(ended: list[Found], containers: int) -> str:
+def _counted(ended: list[FoundProcess], containers: int) -> str:
     """`the control plane (process 12), 2 gateways, 3 replicas`."""
     parts = [f"the control plane (process {found.ref.pid})" for found in ended if found.module == CONTROL]
     for name in dict.fromkeys(NAMES.values()):

@@ -21,8 +21,8 @@ from tidegate.errors import InvalidArgument
 PLACEMENT = Placement("cloudrun", 1.5, 3 << 30)
 KEY = WorkloadKey("churn", "12", PLACEMENT, "trees")
 SPEC = WorkloadSpec(KEY, "churn", Path("unused"), 2, 7)
-REPLICA = s.Replica("image@sha256:1", "secret", "d" * 64, "r@p.iam.gserviceaccount.com", 4, 5.0)
-BOUNDS = s.Bounds(1, 3)
+REPLICA = s.ReplicaContainer("image@sha256:1", "secret", "d" * 64, "r@p.iam.gserviceaccount.com", 4, 5.0)
+BOUNDS = s.InstanceBounds(1, 3)
 
 
 def facts(revision: str = "tidegate-churn-v12-1", **changed: object) -> s.Facts:
@@ -56,8 +56,8 @@ def test_another_shape_is_what_makes_another_revision_and_nothing_else() -> None
     assert shape == facts(cold_start_s=99.0, token=8, routed={"12": 5.0}).shape
     others = [
         s.shape_of(replace(PLACEMENT, cpus=4.0), BOUNDS, REPLICA),
-        s.shape_of(PLACEMENT, s.Bounds(1, 4), REPLICA),
-        s.shape_of(PLACEMENT, s.Bounds(1, 3, cpu=0.6), REPLICA),
+        s.shape_of(PLACEMENT, s.InstanceBounds(1, 4), REPLICA),
+        s.shape_of(PLACEMENT, s.InstanceBounds(1, 3, cpu=0.6), REPLICA),
         s.shape_of(PLACEMENT, BOUNDS, replace(REPLICA, image="other")),
         s.shape_of(PLACEMENT, BOUNDS, replace(REPLICA, key="other")),
         s.shape_of(PLACEMENT, BOUNDS, replace(REPLICA, concurrency=8)),
@@ -90,12 +90,12 @@ def replace_version(one: s.Facts, version: str) -> s.Facts:
 @pytest.mark.parametrize(
     ("scaling", "bounds"),
     [
-        (None, s.Bounds(2, 2)),
-        (EngineScaling(0, 5, "cpu", 60), s.Bounds(0, 5, cpu=0.6)),
-        (EngineScaling(1, 5, "concurrency", 2), s.Bounds(1, 5, concurrency=0.5)),
+        (None, s.InstanceBounds(2, 2)),
+        (EngineScaling(0, 5, "cpu", 60), s.InstanceBounds(0, 5, cpu=0.6)),
+        (EngineScaling(1, 5, "concurrency", 2), s.InstanceBounds(1, 5, concurrency=0.5)),
     ],
 )
-def test_bounds_are_googles(scaling: EngineScaling | None, bounds: s.Bounds) -> None:
+def test_bounds_are_googles(scaling: EngineScaling | None, bounds: s.InstanceBounds) -> None:
     assert s.bounds_of(replace(SPEC, scaling=scaling), 4) == bounds
 
 

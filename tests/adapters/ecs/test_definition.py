@@ -69,7 +69,7 @@ def test_a_slow_start_is_waited_for(spec: WorkloadSpec) -> None:
 
 
 def test_gpus_are_not_on_fargate(spec: WorkloadSpec) -> None:
-    container = d.Container("image", {}, "key", "eu-west-1", gpus=1)
+    container = d.TaskContainer("image", {}, "key", "eu-west-1", gpus=1)
     with pytest.raises(InvalidArgument, match="no GPUs"):
         d.task_definition("name", spec, Settings(), container)
     made = d.task_definition("name", spec, Settings(ecs_launch_type="EC2"), container)

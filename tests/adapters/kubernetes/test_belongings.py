@@ -12,7 +12,7 @@ from support.wait import until
 from tidegate.adapters.kubernetes.api import KubernetesApi, connect
 from tidegate.adapters.kubernetes.belongings import FAULTY_AGAIN_S, SECRET_AGAIN_S, Belongings
 from tidegate.adapters.kubernetes.kinds import DEPLOYMENT, POD_DISRUPTION_BUDGET, SECRET, SERVICE
-from tidegate.adapters.kubernetes.transport import Request
+from tidegate.adapters.kubernetes.transport import ApiRequest
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery
 from tidegate.core.manifests.pods import KEY_IN_SECRET
@@ -34,7 +34,9 @@ def made_in(cluster: FakeCluster, count: int) -> tuple[Workload, KubernetesApi, 
 
 def patched(api: KubernetesApi, path: str, body: dict[str, Any]) -> None:
     """As somebody does who edits an object with kubectl."""
-    api._transport.call(Request("PATCH", path, {"fieldManager": "kubectl-edit"}, body, "application/merge-patch+json"))
+    api._transport.call(
+        ApiRequest("PATCH", path, {"fieldManager": "kubectl-edit"}, body, "application/merge-patch+json")
+    )
 
 
 def test_a_secret_that_somebody_changed_is_told_of_and_made_again_once_it_is_deleted(cluster: FakeCluster) -> None:

@@ -22,7 +22,7 @@ from tidegate.adapters.kubernetes.credentials import EXEC_VERSIONS
 from tidegate.adapters.kubernetes.kinds import POD, SECRET
 from tidegate.adapters.kubernetes.kubeconfig import find_access
 from tidegate.adapters.kubernetes.refusals import Gone
-from tidegate.adapters.kubernetes.transport import AWAY, RETRY_AFTER_S_MAX, Request, Transport
+from tidegate.adapters.kubernetes.transport import AWAY, RETRY_AFTER_S_MAX, ApiRequest, ApiTransport
 from tidegate.errors import EngineDenied, EngineUnavailable, TidegateError
 
 SECRET_BODY = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "one"}}
@@ -34,7 +34,7 @@ class Timeless:
     def __init__(self, config: Path) -> None:
         self.now = 0.0
         self.waits: list[float] = []
-        self.transport = Transport(lambda: find_access(config, None, {}), lambda: self.now, self.waits.append)
+        self.transport = ApiTransport(lambda: find_access(config, None, {}), lambda: self.now, self.waits.append)
         self.api = KubernetesApi(self.transport)
 
 
@@ -336,6 +336,6 @@ def test_whatever_a_server_says_only_our_errors_come_out(cluster: FakeCluster, t
 
 
 def test_requests_have_their_query_and_secrets_stay_out_of_words(timeless: Timeless) -> None:
-    assert Request("GET", "/x", {"labelSelector": "a=b,c"}).target == "/x?labelSelector=a%3Db%2Cc"
+    assert ApiRequest("GET", "/x", {"labelSelector": "a=b,c"}).target == "/x?labelSelector=a%3Db%2Cc"
     assert TOKEN not in repr(timeless.transport.access)
     assert ssl.OPENSSL_VERSION_INFO >= (1, 1, 1)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tidegate.adapters.sandbox import confinement, job_users
-from tidegate.adapters.sandbox.confinement import Needs, Way, _argv, confined, take_back
+from tidegate.adapters.sandbox.confinement import SandboxNeeds, Way, _argv, confined, take_back
 from tidegate.adapters.sandbox.passage import closed_above
 from tidegate.control.checks import prepare_data_dir
 from tidegate.errors import OutOfResources
@@ -82,8 +82,8 @@ def look(argv: list[str], env: dict[str, str], home: Path) -> dict[str, Any]:
     return found
 
 
-def needs(home: Path) -> Needs:
-    return Needs("mine", (home / "artifacts" / "m",), (home / "jobs" / "mine",))
+def needs(home: Path) -> SandboxNeeds:
+    return SandboxNeeds("mine", (home / "artifacts" / "m",), (home / "jobs" / "mine",))
 
 
 def program(home: Path) -> list[str]:
@@ -124,7 +124,7 @@ import os, subprocess, sys
 from pathlib import Path
 
 from tidegate.adapters.sandbox import confinement
-from tidegate.adapters.sandbox.confinement import Needs, confined
+from tidegate.adapters.sandbox.confinement import SandboxNeeds, confined
 from tidegate.adapters.sandbox.passage import closed_above
 
 home = Path(sys.argv[1])
@@ -134,8 +134,8 @@ expected = "user_alone" if closed_above(interpreter) is None else None
 assert confinement.way() == expected, (confinement.way(), expected)
 confinement._found[:] = ["user_alone"]  # what follows needs no Python
 read = (home / "artifacts" / "m", home / "versions" / "mine.json")
-needs = Needs("mine", read, (home / "jobs" / "mine",), (home / "environments",))
-confined(["true"], {}, Needs("other", (home / "versions" / "other.json",), (home / "jobs" / "theirs",)))
+needs = SandboxNeeds("mine", read, (home / "jobs" / "mine",), (home / "environments",))
+confined(["true"], {}, SandboxNeeds("other", (home / "versions" / "other.json",), (home / "jobs" / "theirs",)))
 argv, env = confined(["/bin/sh", "-c", sys.argv[2], "sh", str(home)], os.environ, needs)
 print(subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=True).stdout)
 confinement.take_back(home / "jobs" / "mine")
@@ -209,7 +209,7 @@ def test_the_platform_s_own_folders_are_hidden_whatever_their_modes(
     monkeypatch.setattr(confinement, "_hidden", [home, files, run, run / "inner", public / "nothing"])
     for way_there in (home, link):
         argv = [sys.executable, "-P", "-c", PEEK, str(home), str(files), str(run)]
-        planned = Needs("mine", (way_there / "artifacts" / "m",), (way_there / "jobs" / "mine",))
+        planned = SandboxNeeds("mine", (way_there / "artifacts" / "m",), (way_there / "jobs" / "mine",))
         for place in ("artifacts/m", "jobs/mine"):
             ran = subprocess.run(
                 _argv(argv, planned, how), capture_output=True, text=True, timeout=60, check=False, cwd=home / place

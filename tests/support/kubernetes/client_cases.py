@@ -27,7 +27,7 @@ from tidegate.adapters.kubernetes.kinds import (
     SECRET,
     SERVICE,
 )
-from tidegate.adapters.kubernetes.transport import Request
+from tidegate.adapters.kubernetes.transport import ApiRequest
 from tidegate.core.manifests.pods import RESTRICTED
 from tidegate.errors import ChangedMeanwhile, Conflict, EngineRefused, EngineUnavailable
 
@@ -104,7 +104,7 @@ def a_field_of_another_manager_is_a_conflict_that_names_them(api: KubernetesApi,
         ("kubectl-edit", {"spec": {"replicas": 4}}),
         ("somebody", {"metadata": {"annotations": {"a": "theirs"}}}),
     ):
-        api._transport.call(Request("PATCH", path, {"fieldManager": manager}, body, "application/merge-patch+json"))
+        api._transport.call(ApiRequest("PATCH", path, {"fieldManager": manager}, body, "application/merge-patch+json"))
     with pytest.raises(Conflict, match=r"'kubectl-edit' holds spec\.replicas") as caught:
         api.apply(deployment(name, 2))
     assert caught.value.details == {"managers": ["kubectl-edit"], "fields": ["spec.replicas"]}

@@ -66,7 +66,7 @@ _facts = json_decoder(Facts)
 
 
 @dataclass(frozen=True)
-class Bounds:
+class InstanceBounds:
     """Of a revision's instances, and what its engine keeps them at."""
 
     min: int
@@ -76,7 +76,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Replica:
+class ReplicaContainer:
     """What the container of a revision is made of. `key` is what gateways show it, `drain_s` how long one that ends may
     finish what it has.
     """
@@ -155,7 +155,7 @@ def workload_of(service: Mapping[str, Any], facts: Facts) -> WorkloadKey | None:
         return None
 
 
-def told_of(spec: WorkloadSpec, bounds: Bounds, replica: Replica, revision: str = "") -> Facts:
+def told_of(spec: WorkloadSpec, bounds: InstanceBounds, replica: ReplicaContainer, revision: str = "") -> Facts:
     """What the service shall say of this workload."""
     placement = msgspec.json.encode(spec.key.placement, order="sorted").decode()
     pool = bounds.max * replica.concurrency
@@ -174,17 +174,17 @@ def annotated(service: Mapping[str, Any], facts: Mapping[str, Facts]) -> dict[st
 # -- a revision -----------------------------------------------------------------------------------------------------
 
 
-def bounds_of(spec: WorkloadSpec, concurrency: int) -> Bounds:
+def bounds_of(spec: WorkloadSpec, concurrency: int) -> InstanceBounds:
     """How many instances there may be, and what the engine counts by. Raises `InvalidArgument`."""
     scaling = spec.scaling
     if scaling is None:
-        return Bounds(spec.count, spec.count)
+        return InstanceBounds(spec.count, spec.count)
     if scaling.max > INSTANCES_MAX:
         raise InvalidArgument(f"Cloud Run runs up to {INSTANCES_MAX} instances: give less with --max", field="max")
     if scaling.metric == "cpu":
         share = scaling.target / 100.0
         _check_share(share, CPU_UTILIZATION_MAX, f"cpu={scaling.target:g}", "cpu=10 to cpu=90")
-        return Bounds(scaling.min, scaling.max, cpu=share)
+        return InstanceBounds(scaling.min, scaling.max, cpu=share)
     if scaling.metric == "concurrency":
         share = scaling.target / concurrency
         least, most = UTILIZATION_MIN * concurrency, CONCURRENCY_UTILIZATION_MAX * concurrency
@@ -195,7 +195,7 @@ def bounds_of(spec: WorkloadSpec, concurrency: int) -> Bounds:
             f"concurrency={least:g} to concurrency={most:g}, or more than {concurrency} batches an instance "
             "(TIDEGATE_CLOUDRUN_CONCURRENCY)",
         )
-        return Bounds(scaling.min, scaling.max, concurrency=share)
+        return InstanceBounds(scaling.min, scaling.max, concurrency=share)
     raise InvalidArgument(
         f"Cloud Run counts its instances by cpu or by concurrency, not by {scaling.metric}: use --target cpu=60",
         field="target",
@@ -207,7 +207,7 @@ def _check_share(share: float, most: float, told: str, allowed: str) -> None:
         raise InvalidArgument(f"Cloud Run cannot keep {told}: give {allowed}", field="target")
 
 
-def shape_of(placement: Placement, bounds: Bounds, replica: Replica) -> str:
+def shape_of(placement: Placement, bounds: InstanceBounds, replica: ReplicaContainer) -> str:
     """Twelve hexadecimal digits. They change with all that makes another revision, not with how its start is probed."""
     told = (cloudrun_size(placement.cpus, placement.memory_bytes), bounds, replica.image, replica.service_account)
     env = [("TIDEGATE_DRAIN_S", f"{replica.drain_s:g}")]
@@ -215,7 +215,7 @@ def shape_of(placement: Placement, bounds: Bounds, replica: Replica) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def template_of(spec: WorkloadSpec, bounds: Bounds, replica: Replica, revision: str) -> dict[str, Any]:
+def template_of(spec: WorkloadSpec, bounds: InstanceBounds, replica: ReplicaContainer, revision: str) -> dict[str, Any]:
     """The whole of a revision: nothing of an earlier one's is left to the engine's memory."""
     cpus, memory_mib = cloudrun_size(spec.key.placement.cpus, spec.key.placement.memory_bytes)
     env = replica_env(spec.key.version, replica.drain_s, cpus) | {KEY: replica.key}

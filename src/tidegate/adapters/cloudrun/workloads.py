@@ -260,7 +260,7 @@ class CloudRunWorkloads:
             except (Changed, Refused, InvalidArgument) as error:
                 log.debug("revision %s stays for now: %s", revision["name"], error)
 
-    def _replica(self, spec: WorkloadSpec, place: CloudRunPlace, before: s.Facts | None) -> s.Replica:
+    def _replica(self, spec: WorkloadSpec, place: CloudRunPlace, before: s.Facts | None) -> s.ReplicaContainer:
         """What is there keeps its image, also where another one would be delivered by now (an upgrade of Tidegate, one
         that is still built): so it is scaled, and its traffic changed, meanwhile. Only what is made anew asks for one.
         """
@@ -268,7 +268,7 @@ class CloudRunWorkloads:
         image = kept or self._delivered(spec, place)
         key = self._parts.key_of(s.credential_of(spec.key))
         digest = _manifest(spec).digest
-        return s.Replica(image, key, digest, place.service_account, place.concurrency, self._parts.drain_s)
+        return s.ReplicaContainer(image, key, digest, place.service_account, place.concurrency, self._parts.drain_s)
 
     def _delivered(self, spec: WorkloadSpec, place: CloudRunPlace) -> str:
         delivery = self._parts.deliver(spec)

@@ -38,7 +38,7 @@ FARGATE = "FARGATE"
 
 
 @dataclass(frozen=True)
-class Size:
+class TaskSize:
     """Of a task: units of CPU (1024 are one) and MiB."""
 
     cpu_units: int
@@ -46,7 +46,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Container:
+class TaskContainer:
     """What a task's container is made of, beside what all have in common. `pull_secret` is an ARN."""
 
     image: str
@@ -131,13 +131,13 @@ def placement_of(text: str) -> Placement:
 # -- sizes ------------------------------------------------------------------------------------------------------------
 
 
-def size_of(placement: Placement, settings: Settings) -> Size:
+def size_of(placement: Placement, settings: Settings) -> TaskSize:
     """How large its tasks are: on Fargate the next size there is. Raises `InvalidArgument`."""
     if on_fargate(settings):
-        return Size(*fargate_size(placement.cpus, placement.memory_bytes))
+        return TaskSize(*fargate_size(placement.cpus, placement.memory_bytes))
     cpus = CPUS if placement.cpus is None else placement.cpus
     memory_mib = MEMORY_MIB if placement.memory_bytes is None else math.ceil(placement.memory_bytes / MIB)
-    return Size(max(128, math.ceil(cpus * UNITS_A_CPU)), memory_mib)
+    return TaskSize(max(128, math.ceil(cpus * UNITS_A_CPU)), memory_mib)
 
 
 def on_fargate(settings: Settings) -> bool:
@@ -161,12 +161,12 @@ def stop_s(settings: Settings) -> int:
 # -- what is made -----------------------------------------------------------------------------------------------------
 
 
-def environment(spec: WorkloadSpec, settings: Settings, size: Size, env: Mapping[str, str]) -> dict[str, str]:
+def environment(spec: WorkloadSpec, settings: Settings, size: TaskSize, env: Mapping[str, str]) -> dict[str, str]:
     """What the container's replica is told: the version, how long it drains, and its threads."""
     return replica_env(spec.key.version, settings.drain_s, size.cpu_units / UNITS_A_CPU, env)
 
 
-def task_definition(name: str, spec: WorkloadSpec, settings: Settings, container: Container) -> dict[str, Any]:
+def task_definition(name: str, spec: WorkloadSpec, settings: Settings, container: TaskContainer) -> dict[str, Any]:
     """The request of RegisterTaskDefinition, without tags. Raises `InvalidArgument`."""
     size, fargate = size_of(spec.key.placement, settings), on_fargate(settings)
     if container.gpus and fargate:
@@ -188,7 +188,7 @@ def task_definition(name: str, spec: WorkloadSpec, settings: Settings, container
     }
 
 
-def _container(name: str, spec: WorkloadSpec, settings: Settings, container: Container) -> dict[str, Any]:
+def _container(name: str, spec: WorkloadSpec, settings: Settings, container: TaskContainer) -> dict[str, Any]:
     env = dict(container.env)
     secrets = {}
     if container.key_parameter is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tidegate.adapters.ecs.choosing import Rollout, RunningTask
 from tidegate.adapters.ecs.definition import DEFINITION, NAME, TOKEN, key_of, read_tags
-from tidegate.adapters.ecs.stopped import Ended
+from tidegate.adapters.ecs.stopped import StoppedTask
 from tidegate.core.images.contents import HTTP_PORT
 from tidegate.core.ports import Handle, ReplicaObservation
 from tidegate.core.routing.targets import Address
@@ -155,7 +155,7 @@ def living(task: Facts, service: str) -> Instance:
     return Instance(id_of(str(task["taskArn"])), handle_of(task, service), seen, leaving, waits)
 
 
-def dead(task: Facts, service: str, end: Ended, lines: Sequence[str]) -> Instance:
+def dead(task: Facts, service: str, end: StoppedTask, lines: Sequence[str]) -> Instance:
     """A task that is over; its last lines, and why ECS says it ended."""
     seen = ReplicaObservation(False, False, address_of(task, service), end.exit_code, (*lines, end.why))
     return Instance(id_of(str(task["taskArn"])), handle_of(task, service), seen)

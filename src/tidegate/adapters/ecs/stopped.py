@@ -20,7 +20,7 @@ class Blame(StrEnum):
 
 
 @dataclass(frozen=True)
-class Ended:
+class StoppedTask:
     """`why` is a sentence; `exit_code` as of a process, negative for a signal."""
 
     blame: Blame
@@ -41,7 +41,7 @@ _BY_SCHEDULER = re.compile(r"scaling activity initiated|deployment|service .*(de
 _HEALTH = re.compile(r"failed (container )?health checks", re.I)
 
 
-def ended(task: Mapping[str, Any], architecture: str, memory_mib: int | None = None) -> Ended:
+def ended(task: Mapping[str, Any], architecture: str, memory_mib: int | None = None) -> StoppedTask:
     """What a task that ended, or is ending, is to be taken for.
 
     What `stopCode`, `stoppedReason` and the container's `reason` say:
@@ -62,16 +62,17 @@ def ended(task: Mapping[str, Any], architecture: str, memory_mib: int | None = N
     told = " ".join(f"{reason} {container.get('reason', '')}".split())[:WORDS_MAX]
     exit_code = _exit_code(container)
     if _HEALTH.search(reason):
-        return Ended(Blame.VERSION, f"it ran, and did not answer its health check, so ECS ended it ({told})", exit_code)
+        why = f"it ran, and did not answer its health check, so ECS ended it ({told})"
+        return StoppedTask(Blame.VERSION, why, exit_code)
     if code == "UserInitiated" or (code == "ServiceSchedulerInitiated" and _BY_SCHEDULER.search(reason)):
-        return Ended(Blame.ASKED, f"ECS ended it as it was asked to ({told})", exit_code)
+        return StoppedTask(Blame.ASKED, f"ECS ended it as it was asked to ({told})", exit_code)
     if code in _MACHINE or _CAPACITY.search(told):
-        return Ended(Blame.PLATFORM, f"ECS has no room for it now ({told}): it is tried again", exit_code)
+        return StoppedTask(Blame.PLATFORM, f"ECS has no room for it now ({told}): it is tried again", exit_code)
     if "ResourceInitializationError" in told:
-        return Ended(Blame.PLATFORM, _not_prepared(told), exit_code)
+        return StoppedTask(Blame.PLATFORM, _not_prepared(told), exit_code)
     if _PULL in told:
         return _not_pulled(container, told, architecture)
-    return Ended(Blame.VERSION, _of_container(told, architecture, memory_mib), exit_code)
+    return StoppedTask(Blame.VERSION, _of_container(told, architecture, memory_mib), exit_code)
 
 
 def _of_container(told: str, architecture: str, memory_mib: int | None) -> str:
@@ -83,26 +84,26 @@ def _of_container(told: str, architecture: str, memory_mib: int | None) -> str:
     return told or "ECS does not say why it ended"
 
 
-def _not_pulled(container: Mapping[str, Any], told: str, architecture: str) -> Ended:
+def _not_pulled(container: Mapping[str, Any], told: str, architecture: str) -> StoppedTask:
     image = container.get("image", "")
     if _OTHER_PROCESSOR.search(told):
-        return Ended(Blame.VERSION, _other_processor(architecture, told))
+        return StoppedTask(Blame.VERSION, _other_processor(architecture, told))
     if _NOT_THERE.search(told):
         todo = "push it with 'tidegate build MODEL --push', to a registry that ECS reaches"
-        return Ended(Blame.VERSION, f"the image {image} is not in its registry ({told}): {todo}")
+        return StoppedTask(Blame.VERSION, f"the image {image} is not in its registry ({told}): {todo}")
     if _FORBIDDEN.search(told):
         todo = (
             "give the role TIDEGATE_ECS_EXECUTION_ROLE the policy AmazonECSTaskExecutionRolePolicy, and for a registry "
             "outside AWS name a secret of Secrets Manager (its ARN) as TIDEGATE_IMAGE_PULL_SECRET"
         )
-        return Ended(Blame.VERSION, f"ECS may not pull the image {image} ({told}): {todo}")
+        return StoppedTask(Blame.VERSION, f"ECS may not pull the image {image} ({told}): {todo}")
     if _NETWORK.search(told):
         todo = (
             "TIDEGATE_ECS_SUBNETS need a NAT gateway or endpoints of ECR and S3; in a public subnet set "
             "TIDEGATE_ECS_PUBLIC_IP=1"
         )
-        return Ended(Blame.PLATFORM, f"ECS does not reach the registry of the image {image} ({told}): {todo}")
-    return Ended(Blame.VERSION, f"the image {image} cannot be pulled ({told})")
+        return StoppedTask(Blame.PLATFORM, f"ECS does not reach the registry of the image {image} ({told}): {todo}")
+    return StoppedTask(Blame.VERSION, f"the image {image} cannot be pulled ({told})")
 
 
 def _other_processor(architecture: str, told: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from tidegate.adapters.ecs import reading
 from tidegate.adapters.ecs.client import AwsClient, AwsRefusal
 from tidegate.adapters.ecs.definition import CONTAINER
-from tidegate.adapters.ecs.stopped import Blame, Ended, ended
+from tidegate.adapters.ecs.stopped import Blame, StoppedTask, ended
 from tidegate.clock import Clock
 from tidegate.core.workloads import Instance
 from tidegate.errors import EngineUnavailable
@@ -34,7 +34,7 @@ class FoundTask:
 
     facts: reading.Facts
     service: str
-    end: Ended | None = None
+    end: StoppedTask | None = None
     lines: tuple[str, ...] = ()
 
     @property

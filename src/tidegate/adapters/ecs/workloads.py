@@ -153,7 +153,7 @@ class EcsWorkloads:
             )
         size = d.size_of(spec.key.placement, self._settings)
         key, region = self._key_of(name), self._client.region
-        wanted = d.Container(
+        wanted = d.TaskContainer(
             image=delivery.image,
             env=d.environment(spec, self._settings, size, self._env),
             key=key,

@@ -18,10 +18,10 @@ from urllib.parse import quote
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from tidegate.adapters.kubernetes.kinds import OLDEST_SERVER, Kind, kind_of
+from tidegate.adapters.kubernetes.kinds import OLDEST_SERVER, ObjectKind, kind_of
 from tidegate.adapters.kubernetes.kubeconfig import find_access
-from tidegate.adapters.kubernetes.refusals import Asked, Gone, names_object, no_namespace, refusal, status_of
-from tidegate.adapters.kubernetes.transport import READ_TIMEOUT_S, Request, Transport, unreachable
+from tidegate.adapters.kubernetes.refusals import ClusterCall, Gone, names_object, no_namespace, refusal, status_of
+from tidegate.adapters.kubernetes.transport import READ_TIMEOUT_S, ApiRequest, ApiTransport, unreachable
 from tidegate.errors import Conflict, EngineRefused, EngineUnavailable
 
 FIELD_MANAGER = "tidegate"
@@ -37,7 +37,7 @@ Lines = list[str]
 
 
 @dataclass(frozen=True)
-class Listed:
+class ObjectList:
     """Objects as they were at one moment; a watch goes on from `resource_version`."""
 
     items: list[Object]
@@ -59,7 +59,7 @@ class Event:
 class KubernetesApi:
     """One cluster, one namespace. Safe to share between threads."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: ApiTransport) -> None:
         self._transport = transport
 
     @property
@@ -72,15 +72,15 @@ class KubernetesApi:
         """The API server's address."""
         return self._transport.access.server
 
-    def get(self, kind: Kind, name: str) -> Object | None:
+    def get(self, kind: ObjectKind, name: str) -> Object | None:
         """The object; None: there is none of this name."""
-        request = Request("GET", kind.path(self.namespace, quote(name)))
+        request = ApiRequest("GET", kind.path(self.namespace, quote(name)))
         answer = self._transport.call(request)
         if answer.status == 404 and names_object(status_of(answer.body)):
             return None
         return self._object(answer.status, answer.body, self._asked("get", kind, name))
 
-    def list(self, kind: Kind, selector: str = "") -> Listed:
+    def list(self, kind: ObjectKind, selector: str = "") -> ObjectList:
         """All objects that the label selector takes, in pages of one moment; begun again where that moment is gone."""
         for _ in range(2):
             try:
@@ -89,7 +89,7 @@ class KubernetesApi:
                 continue
         raise EngineUnavailable(f"{kind.plural} change faster at {self.where} than they can be listed; asked again")
 
-    def watch(self, kind: Kind, selector: str, resource_version: str, timeout_s: float) -> Iterator[Event]:
+    def watch(self, kind: ObjectKind, selector: str, resource_version: str, timeout_s: float) -> Iterator[Event]:
         """What changes after `resource_version`, until the server ends the watch after `timeout_s`, bookmarks among it.
 
         The first event is a bookmark of `resource_version`: the watch is open.
@@ -102,7 +102,7 @@ class KubernetesApi:
             "timeoutSeconds": str(max(1, round(timeout_s))),
             **({"labelSelector": selector} if selector else {}),
         }
-        request = Request("GET", kind.path(self.namespace), query, read_timeout_s=timeout_s + READ_TIMEOUT_S)
+        request = ApiRequest("GET", kind.path(self.namespace), query, read_timeout_s=timeout_s + READ_TIMEOUT_S)
         asked = self._asked("watch", kind)
         with self._transport.opened(request) as response:
             if response.status != 200:
@@ -125,16 +125,16 @@ class KubernetesApi:
                 raise
             return self._applied(manifest, force=True)  # a patch of ours holds the field, and we are the same manager
 
-    def patch(self, kind: Kind, name: str, body: Mapping[str, Any], *, subresource: str = "") -> Object:
+    def patch(self, kind: ObjectKind, name: str, body: Mapping[str, Any], *, subresource: str = "") -> Object:
         """A merge patch; raises as `apply` does, and `EngineUnavailable` where the object is gone."""
         path = kind.path(self.namespace, quote(name), subresource)
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
         asked = self._asked("patch", kind, name, subresource)
-        return self._write(Request("PATCH", path, query, dict(body), "application/merge-patch+json"), asked)
+        return self._write(ApiRequest("PATCH", path, query, dict(body), "application/merge-patch+json"), asked)
 
     def delete(
         self,
-        kind: Kind,
+        kind: ObjectKind,
         name: str,
         *,
         uid: str | None = None,
@@ -151,7 +151,7 @@ class KubernetesApi:
             options["preconditions"] = {key: value for key, value in conditions.items() if value}
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
-        answer = self._transport.call(Request("DELETE", kind.path(self.namespace, quote(name)), body=options))
+        answer = self._transport.call(ApiRequest("DELETE", kind.path(self.namespace, quote(name)), body=options))
         if answer.status == 404:
             return
         self._object(answer.status, answer.body, self._asked("delete", kind, name))
@@ -162,7 +162,7 @@ class KubernetesApi:
         if previous:
             query["previous"] = "true"
         path = f"/api/v1/namespaces/{self.namespace}/pods/{quote(pod)}/log"
-        answer = self._transport.call(Request("GET", path, query))
+        answer = self._transport.call(ApiRequest("GET", path, query))
         if answer.status in (
             204,
             400,
@@ -170,10 +170,10 @@ class KubernetesApi:
         ):  # has no node yet, waits to start, has no container before this, or is gone
             return []
         if answer.status != 200:
-            raise self._error(answer.status, answer.body, Asked("get", "", "pods/log", self.namespace, pod))
+            raise self._error(answer.status, answer.body, ClusterCall("get", "", "pods/log", self.namespace, pod))
         return answer.body.decode(errors="replace").splitlines()[-lines_max:]
 
-    def can(self, verb: str, kind: Kind, subresource: str = "") -> bool:
+    def can(self, verb: str, kind: ObjectKind, subresource: str = "") -> bool:
         """Whether this user may, by SelfSubjectAccessReview."""
         attributes = {
             "namespace": self.namespace,
@@ -188,15 +188,15 @@ class KubernetesApi:
             "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": attributes},
         }
-        request = Request("POST", f"/apis/{group}/v1/selfsubjectaccessreviews", body=body)
-        said = self._write(request, Asked("create", group, "selfsubjectaccessreviews", self.namespace))
+        request = ApiRequest("POST", f"/apis/{group}/v1/selfsubjectaccessreviews", body=body)
+        said = self._write(request, ClusterCall("create", group, "selfsubjectaccessreviews", self.namespace))
         status = said.get("status")
         return isinstance(status, dict) and status.get("allowed") is True
 
     def version(self) -> str:
         """The server's version, `v1.36.2`."""
-        answer = self._transport.call(Request("GET", "/version"))
-        said = self._object(answer.status, answer.body, Asked("get", "", "version", self.namespace))
+        answer = self._transport.call(ApiRequest("GET", "/version"))
+        said = self._object(answer.status, answer.body, ClusterCall("get", "", "version", self.namespace))
         return str(said.get("gitVersion", ""))
 
     def check_version(self) -> str:
@@ -210,19 +210,21 @@ class KubernetesApi:
 
     def check_namespace(self) -> None:
         """Raises `EngineDenied` when the namespace is not there; where this user may not look, it may be there."""
-        answer = self._transport.call(Request("GET", f"/api/v1/namespaces/{self.namespace}"))
+        answer = self._transport.call(ApiRequest("GET", f"/api/v1/namespaces/{self.namespace}"))
         if answer.status == 404:
             raise no_namespace(self.namespace, self.where)
         if answer.status != 403:
-            self._object(answer.status, answer.body, Asked("get", "", "namespaces", self.namespace, self.namespace))
+            self._object(
+                answer.status, answer.body, ClusterCall("get", "", "namespaces", self.namespace, self.namespace)
+            )
 
     # -- within -------------------------------------------------------------------------------------------------------
 
-    def _pages(self, kind: Kind, selector: str) -> Listed:
+    def _pages(self, kind: ObjectKind, selector: str) -> ObjectList:
         items: list[Object] = []
         query = {"limit": str(PAGE_OBJECTS), **({"labelSelector": selector} if selector else {})}
         for _ in range(PAGES_MAX):
-            answer = self._transport.call(Request("GET", kind.path(self.namespace), query))
+            answer = self._transport.call(ApiRequest("GET", kind.path(self.namespace), query))
             if answer.status == GONE:
                 raise Gone
             page = self._object(answer.status, answer.body, self._asked("list", kind))
@@ -231,7 +233,7 @@ class KubernetesApi:
                 raise self._strange()
             items += found
             if not meta.get("continue"):
-                return Listed(items, str(meta.get("resourceVersion", "")))
+                return ObjectList(items, str(meta.get("resourceVersion", "")))
             query = {**query, "continue": str(meta["continue"])}
         raise EngineRefused(f"namespace '{self.namespace}' has more than {PAGE_OBJECTS * PAGES_MAX} {kind.plural}")
 
@@ -239,7 +241,7 @@ class KubernetesApi:
         kind, name = kind_of(manifest), str(manifest["metadata"]["name"])
         query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
         path = kind.path(self.namespace, quote(name))
-        request = Request("PATCH", path, query, manifest, "application/apply-patch+yaml")
+        request = ApiRequest("PATCH", path, query, manifest, "application/apply-patch+yaml")
         return self._write(request, self._asked("patch", kind, name))
 
     def _lines(self, response: BaseHTTPResponse) -> Iterator[bytes]:
@@ -260,7 +262,7 @@ class KubernetesApi:
         if rest:
             raise EngineUnavailable(f"a watch of {self.where} was cut within an event")
 
-    def _event(self, line: bytes, asked: Asked) -> Event:
+    def _event(self, line: bytes, asked: ClusterCall) -> Event:
         try:
             said = json.loads(line)
             event = Event(said["type"], said["object"])
@@ -275,11 +277,11 @@ class KubernetesApi:
             raise EngineUnavailable(f"a watch of {self.where} sent an object without a name or resourceVersion")
         return event
 
-    def _write(self, request: Request, asked: Asked) -> Object:
+    def _write(self, request: ApiRequest, asked: ClusterCall) -> Object:
         answer = self._transport.call(request)
         return self._object(answer.status, answer.body, asked)
 
-    def _object(self, status: int, body: bytes, asked: Asked) -> Object:
+    def _object(self, status: int, body: bytes, asked: ClusterCall) -> Object:
         if not 200 <= status < 300:
             raise self._error(status, body, asked)
         try:
@@ -293,14 +295,14 @@ class KubernetesApi:
     def _strange(self) -> EngineUnavailable:
         return EngineUnavailable(f"{self.where} answers, and not as Kubernetes' API: correct the server's address")
 
-    def _error(self, status: int, body: bytes, asked: Asked) -> Exception:
+    def _error(self, status: int, body: bytes, asked: ClusterCall) -> Exception:
         if status == GONE and asked.verb == "watch":
             return Gone()
         return refusal(status, status_of(body), asked, self.where)
 
-    def _asked(self, verb: str, kind: Kind, name: str = "", subresource: str = "") -> Asked:
+    def _asked(self, verb: str, kind: ObjectKind, name: str = "", subresource: str = "") -> ClusterCall:
         resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
-        return Asked(verb, kind.group, resource, self.namespace, name)
+        return ClusterCall(verb, kind.group, resource, self.namespace, name)
 
 
 def _is_named(item: Any) -> bool:
@@ -312,7 +314,7 @@ def connect(path: Path | None, namespace: str | None, env: Mapping[str, str]) ->
 
     `path` is KUBECONFIG_PATH, `namespace` NAMESPACE, each None where unset.
     """
-    return KubernetesApi(Transport(partial(find_access, path, namespace, env)))
+    return KubernetesApi(ApiTransport(partial(find_access, path, namespace, env)))
 
 
 def version_pair(told: str) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tidegate.adapters.kubernetes.api import KubernetesApi
 from tidegate.adapters.kubernetes.cache import Informer
-from tidegate.adapters.kubernetes.kinds import AUTOSCALER, POD_DISRUPTION_BUDGET, SECRET, SERVICE, Kind
+from tidegate.adapters.kubernetes.kinds import AUTOSCALER, POD_DISRUPTION_BUDGET, SECRET, SERVICE, ObjectKind
 from tidegate.adapters.kubernetes.reading import scaling_problem
 from tidegate.clock import Clock, monotonic
 from tidegate.core.manifests.replica_pods import PLATFORM, Belonging, Workload
@@ -98,10 +98,10 @@ class Belongings:
         fault, again_at = self._faults.get(name, ("", 0.0))
         return bool(fault) and self._clock() >= again_at
 
-    def _is_shown(self, kind: Kind, name: str) -> bool:
+    def _is_shown(self, kind: ObjectKind, name: str) -> bool:
         return any(one["metadata"]["name"] == name for one in self._shown[kind].items())
 
-    def _make_or_delete(self, kind: Kind, work: Workload, manifest: Object | None) -> str:
+    def _make_or_delete(self, kind: ObjectKind, work: Workload, manifest: Object | None) -> str:
         if manifest is not None:
             return self._apply(manifest)
         self._delete(kind, work.name, work.platform)  # 'kubectl autoscale' gives somebody else's the same name
@@ -117,7 +117,7 @@ class Belongings:
             raise EngineUnavailable(f"{error.message}; it is tried again") from error
         return ""
 
-    def _delete(self, kind: Kind, name: str, platform: str) -> None:
+    def _delete(self, kind: ObjectKind, name: str, platform: str) -> None:
         found = self._api.get(kind, name)
         if found is not None and (found["metadata"].get("labels") or {}).get(PLATFORM) == platform:
             try:

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from tidegate.adapters.kubernetes.api import Event, KubernetesApi
-from tidegate.adapters.kubernetes.kinds import Kind
+from tidegate.adapters.kubernetes.kinds import ObjectKind
 from tidegate.adapters.kubernetes.refusals import Gone
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
@@ -33,7 +33,13 @@ class Informer:
     """
 
     def __init__(
-        self, api: KubernetesApi, kind: Kind, selector: str = "", *, clock: Clock = monotonic, watch_s: float = WATCH_S
+        self,
+        api: KubernetesApi,
+        kind: ObjectKind,
+        selector: str = "",
+        *,
+        clock: Clock = monotonic,
+        watch_s: float = WATCH_S,
     ) -> None:
         self.changed = threading.Event()
         self._api = api

@@ -9,7 +9,7 @@ from tidegate.errors import InvalidArgument
 
 
 @dataclass(frozen=True)
-class Kind:
+class ObjectKind:
     """A kind of namespaced object; `plural` is its resource, `name` what a manifest calls it."""
 
     group: str
@@ -42,15 +42,15 @@ class Kind:
 
 OLDEST_SERVER = 1, 30
 """From this version of Kubernetes on there is all that Tidegate writes: a preStop hook that sleeps came last."""
-DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
-REPLICA_SET = Kind("apps", "v1", "replicasets", "ReplicaSet")
-POD = Kind("", "v1", "pods", "Pod")
-SERVICE = Kind("", "v1", "services", "Service")
-ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
-SECRET = Kind("", "v1", "secrets", "Secret")
-POD_DISRUPTION_BUDGET = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
-AUTOSCALER = Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
-EVENT = Kind("", "v1", "events", "Event")
+DEPLOYMENT = ObjectKind("apps", "v1", "deployments", "Deployment")
+REPLICA_SET = ObjectKind("apps", "v1", "replicasets", "ReplicaSet")
+POD = ObjectKind("", "v1", "pods", "Pod")
+SERVICE = ObjectKind("", "v1", "services", "Service")
+ENDPOINT_SLICE = ObjectKind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+SECRET = ObjectKind("", "v1", "secrets", "Secret")
+POD_DISRUPTION_BUDGET = ObjectKind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+AUTOSCALER = ObjectKind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+EVENT = ObjectKind("", "v1", "events", "Event")
 KINDS = (
     DEPLOYMENT,
     REPLICA_SET,
@@ -65,7 +65,7 @@ KINDS = (
 _BY_MANIFEST = {(kind.api_version, kind.name): kind for kind in KINDS}
 
 
-def kind_of(manifest: dict[str, Any]) -> Kind:
+def kind_of(manifest: dict[str, Any]) -> ObjectKind:
     """The kind of a manifest. Raises `InvalidArgument` for one that Tidegate never writes."""
     told = manifest.get("apiVersion"), manifest.get("kind")
     found = _BY_MANIFEST.get((str(told[0]), str(told[1])))

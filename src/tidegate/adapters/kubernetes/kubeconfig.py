@@ -37,7 +37,7 @@ _LISTS = ("clusters", "users", "contexts")
 
 
 @dataclass(frozen=True)
-class Access:
+class ClusterAccess:
     """How one cluster is reached. `where` says in words what named it; `ca_pem` None: the system's authorities."""
 
     server: str
@@ -55,7 +55,7 @@ def find_access(
     namespace: str | None,
     env: Mapping[str, str],
     service_account: Path = SERVICE_ACCOUNT,
-) -> Access:
+) -> ClusterAccess:
     """The cluster that KUBECONFIG_PATH, KUBECONFIG, ~/.kube/config or the pod's service account names, in this order.
 
     `namespace` overrides the context's. Raises `EngineDenied`, saying what to do.
@@ -91,7 +91,7 @@ def _paths(path: Path | None, env: Mapping[str, str]) -> list[Path]:
     return [Path(env["HOME"]) / ".kube" / "config"] if env.get("HOME") else []
 
 
-def _in_cluster(folder: Path, namespace: str | None, env: Mapping[str, str]) -> Access:
+def _in_cluster(folder: Path, namespace: str | None, env: Mapping[str, str]) -> ClusterAccess:
     host, port = env["KUBERNETES_SERVICE_HOST"], env.get("KUBERNETES_SERVICE_PORT", "443")
     own = folder / "namespace"
     try:
@@ -99,7 +99,7 @@ def _in_cluster(folder: Path, namespace: str | None, env: Mapping[str, str]) -> 
         found = own.read_text().strip() if own.exists() else ""
     except OSError as error:
         raise EngineDenied(f"the pod's service account cannot be read: {error.filename}: {error.strerror}") from None
-    return Access(
+    return ClusterAccess(
         server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
         namespace=namespace or found or DEFAULT_NAMESPACE,
         where="the pod's service account",
@@ -108,7 +108,7 @@ def _in_cluster(folder: Path, namespace: str | None, env: Mapping[str, str]) -> 
     )
 
 
-def _from_files(files: list[Path], namespace: str | None, env: Mapping[str, str]) -> Access:
+def _from_files(files: list[Path], namespace: str | None, env: Mapping[str, str]) -> ClusterAccess:
     merged = _merged(files)
     where = ", ".join(map(str, files))
     name = merged.current
@@ -122,7 +122,7 @@ def _from_files(files: list[Path], namespace: str | None, env: Mapping[str, str]
         if user_name
         else _Entry({}, context.file)
     )
-    return Access(
+    return ClusterAccess(
         server=_server(cluster),
         namespace=namespace or context.text("namespace") or DEFAULT_NAMESPACE,
         where=f"context {name!r} of {where}",

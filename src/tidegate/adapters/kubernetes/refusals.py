@@ -28,7 +28,7 @@ class Gone(Exception):
 
 
 @dataclass(frozen=True)
-class Asked:
+class ClusterCall:
     """What was asked, for the sentence: the verb as RBAC has it, the resource, the object's name."""
 
     verb: str
@@ -54,7 +54,7 @@ def status_of(body: bytes) -> dict[str, Any]:
     return {"kind": "Status", "message": body.decode(errors="replace").strip()[:SAID_CHARS_MAX]}
 
 
-def refusal(code: int, status: dict[str, Any], asked: Asked, where: str) -> TidegateError:
+def refusal(code: int, status: dict[str, Any], asked: ClusterCall, where: str) -> TidegateError:
     """The error for an answer that is none of 2xx; `where` names the cluster. 401 is the caller's."""
     said = str(status.get("message") or status.get("reason") or "no reason given")[:SAID_CHARS_MAX]
     if code == 403:
@@ -72,7 +72,7 @@ def refusal(code: int, status: dict[str, Any], asked: Asked, where: str) -> Tide
     )
 
 
-def _forbidden(said: str, asked: Asked, where: str) -> TidegateError:
+def _forbidden(said: str, asked: ClusterCall, where: str) -> TidegateError:
     rbac = re.search(r'User "([^"]*)" cannot (\w+) resource "([^"]*)" in API group "([^"]*)"', said)
     if rbac:
         user, verb, resource, group = rbac.groups()
@@ -108,7 +108,7 @@ def rule(verb: str, group: str, resource: str) -> str:
     return f'{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: [{verbs}]}}'
 
 
-def _not_found(said: str, status: dict[str, Any], asked: Asked, where: str) -> TidegateError:
+def _not_found(said: str, status: dict[str, Any], asked: ClusterCall, where: str) -> TidegateError:
     if _details(status).get("kind") == "namespaces":
         return no_namespace(asked.namespace, where)
     if not names_object(status):
@@ -130,7 +130,7 @@ def no_namespace(namespace: str, where: str) -> EngineDenied:
     )
 
 
-def _conflict(said: str, status: dict[str, Any], asked: Asked) -> TidegateError:
+def _conflict(said: str, status: dict[str, Any], asked: ClusterCall) -> TidegateError:
     causes = _causes_of(status)
     fields: dict[str, list[str]] = {}
     for cause in causes:
@@ -148,7 +148,7 @@ def _conflict(said: str, status: dict[str, Any], asked: Asked) -> TidegateError:
     )
 
 
-def _invalid(said: str, status: dict[str, Any], asked: Asked) -> TidegateError:
+def _invalid(said: str, status: dict[str, Any], asked: ClusterCall) -> TidegateError:
     if any(one.get("field") == "metadata.uid" for one in _causes_of(status)):
         return ChangedMeanwhile(f"{asked.what} is another object by now than the one that was read")
     return EngineRefused(f"Kubernetes does not take {asked.what}: {_causes(status) or said}")

@@ -17,7 +17,7 @@ from tidegate.adapters.kubernetes.kinds import (
     POD_DISRUPTION_BUDGET,
     SECRET,
     SERVICE,
-    Kind,
+    ObjectKind,
 )
 from tidegate.adapters.kubernetes.refusals import rule
 from tidegate.errors import EngineDenied
@@ -28,7 +28,7 @@ class Right:
     """One verb on one kind of object, or on a part of it."""
 
     verb: str
-    kind: Kind
+    kind: ObjectKind
     subresource: str = ""
 
     @property
@@ -44,7 +44,7 @@ class Right:
 CALLS_MAX = 8
 _LOOKED_AT = ("list", "watch")
 _WRITTEN = ("get", "create", "patch", "delete")
-_VERBS: tuple[tuple[Kind, str, tuple[str, ...]], ...] = (
+_VERBS: tuple[tuple[ObjectKind, str, tuple[str, ...]], ...] = (
     (DEPLOYMENT, "", (*_WRITTEN, *_LOOKED_AT)),
     (POD, "", ("get", "patch", "delete", *_LOOKED_AT)),
     (POD, "log", ("get",)),

@@ -24,7 +24,7 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning, NewConnectionE
 from urllib3.response import BaseHTTPResponse
 
 from tidegate.adapters.kubernetes.credentials import Credential
-from tidegate.adapters.kubernetes.kubeconfig import Access
+from tidegate.adapters.kubernetes.kubeconfig import ClusterAccess
 from tidegate.adapters.outage import Outage
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
@@ -62,7 +62,7 @@ _ALIVE: list[tuple[int, int, int | bytes]] = [
 
 
 @dataclass(frozen=True)
-class Request:
+class ApiRequest:
     """One request. `body` goes out as JSON of `content_type`; `read_timeout_s` bounds each wait for bytes."""
 
     method: str
@@ -85,28 +85,28 @@ class Answer:
     body: bytes
 
 
-class Transport:
+class ApiTransport:
     """Connects when it is first asked. Safe to share between threads."""
 
     def __init__(
-        self, find: Callable[[], Access], clock: Clock = monotonic, wait: Callable[[float], None] = sleep
+        self, find: Callable[[], ClusterAccess], clock: Clock = monotonic, wait: Callable[[float], None] = sleep
     ) -> None:
         self._find = find
         self._wait = wait
         self._lock = threading.Lock()
-        self._access: Access | None = None
+        self._access: ClusterAccess | None = None
         self._pool: tuple[Credential, urllib3.PoolManager] | None = None
         self._outage = Outage(clock, AWAY)
 
     @property
-    def access(self) -> Access:
+    def access(self) -> ClusterAccess:
         """The cluster, looked up at the first use. Raises `EngineDenied`."""
         with self._lock:
             if self._access is None:
                 self._access = self._find()
             return self._access
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: ApiRequest) -> Answer:
         """The answer, whatever its status, 401 aside. Raises `EngineUnavailable`, and `EngineDenied` among it."""
         with self.opened(request) as response:
             try:
@@ -118,7 +118,7 @@ class Transport:
             return Answer(response.status, body)
 
     @contextmanager
-    def opened(self, request: Request) -> Iterator[BaseHTTPResponse]:
+    def opened(self, request: ApiRequest) -> Iterator[BaseHTTPResponse]:
         """The answer with its body still to be read. What is left unread is closed with its connection."""
         self._outage.check()
         response = self._sent(request)
@@ -143,7 +143,7 @@ class Transport:
             self._pool[1].clear()
             self._pool = None
 
-    def _sent(self, request: Request) -> BaseHTTPResponse:
+    def _sent(self, request: ApiRequest) -> BaseHTTPResponse:
         """The first answer that is no reason to ask again, or the last there was."""
         renewed = False
         tries = 0
@@ -171,7 +171,7 @@ class Transport:
             _drop(response)
             self._wait(_retry_after_s(response) or RETRY.delay_s(tries, 0.0))
 
-    def _send(self, request: Request, shown: Credential) -> BaseHTTPResponse:
+    def _send(self, request: ApiRequest, shown: Credential) -> BaseHTTPResponse:
         headers = {"Accept": "application/json", "User-Agent": f"tidegate/{__version__}"}
         if shown.token is not None:
             headers["Authorization"] = f"Bearer {shown.token}"
@@ -232,7 +232,7 @@ class Transport:
         return fault
 
 
-def _connected(access: Access, shown: Credential) -> urllib3.PoolManager:
+def _connected(access: ClusterAccess, shown: Credential) -> urllib3.PoolManager:
     options: dict[str, Any] = {
         "num_pools": 2,
         "maxsize": CONNECTIONS_MAX,
@@ -254,7 +254,7 @@ def _connected(access: Access, shown: Credential) -> urllib3.PoolManager:
     return urllib3.PoolManager(**options)
 
 
-def _tls(access: Access, shown: Credential) -> ssl.SSLContext:
+def _tls(access: ClusterAccess, shown: Credential) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cadata=access.ca_pem and access.ca_pem.decode("ascii"))
     except (ssl.SSLError, UnicodeDecodeError, ValueError):
@@ -287,14 +287,14 @@ def _drop(response: BaseHTTPResponse) -> None:
     response.close()
 
 
-def _may_repeat(request: Request, error: Exception) -> bool:
+def _may_repeat(request: ApiRequest, error: Exception) -> bool:
     """What was never sent, and what only reads, can be asked again; not where the server is slow."""
     if isinstance(error, ReadTimeoutError) or _certificate_fault(error) is not None:
         return False
     return request.method == "GET" and not isinstance(error, NewConnectionError)
 
 
-def _again(request: Request, response: BaseHTTPResponse) -> bool:
+def _again(request: ApiRequest, response: BaseHTTPResponse) -> bool:
     """429 and 503 with Retry-After were not worked on; of other failures only reading is repeated."""
     if response.status == BUSY or (response.status in OVERLOADED and _retry_after_s(response) is not None):
         return True
@@ -306,7 +306,7 @@ def _retry_after_s(response: BaseHTTPResponse) -> float | None:
     return min(float(told), RETRY_AFTER_S_MAX) if told.isdecimal() else None
 
 
-def unreachable(access: Access, error: Exception) -> EngineUnavailable:
+def unreachable(access: ClusterAccess, error: Exception) -> EngineUnavailable:
     """The error for a cluster that gave no answer, with what to do about it."""
     fault = _certificate_fault(error)
     if fault is not None:
@@ -352,7 +352,7 @@ def _certificate_fault(error: BaseException | None) -> ssl.SSLError | None:
     return None
 
 
-def _certificate(access: Access, fault: ssl.SSLError) -> str:
+def _certificate(access: ClusterAccess, fault: ssl.SSLError) -> str:
     told = getattr(fault, "verify_message", "") or str(fault)
     if "certificate required" in told or "alert" in told.lower():
         return f"the Kubernetes cluster at {access.server} does not take the client certificate ({told}): renew it"

@@ -31,7 +31,7 @@ from tidegate.adapters.local.processes import (
     spawn,
 )
 from tidegate.adapters.local.unix_probe import Asked, get_statuses
-from tidegate.adapters.sandbox.confinement import Needs, confined
+from tidegate.adapters.sandbox.confinement import SandboxNeeds, confined
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Handle, ReplicaObservation, ReplicaSpec
 from tidegate.environments import Environments
@@ -113,11 +113,11 @@ class LocalBackend:
         finally:
             os.close(waits)
 
-    def _needs(self, spec: ReplicaSpec, folder: Path) -> Needs:
+    def _needs(self, spec: ReplicaSpec, folder: Path) -> SandboxNeeds:
         """Its manifest, the package or the faster form, its own environment; and a folder of its own for its socket."""
         manifest = _readable(spec.manifest)
         if manifest is None:
-            return Needs(spec.id, (spec.manifest,), (folder,))
+            return SandboxNeeds(spec.id, (spec.manifest,), (folder,))
         package = manifest.package_path(spec.manifest)
         named = Path(os.path.normpath(spec.manifest.parent / manifest.package_dir))  # the replica's way, past no link
         found = [one for one in (package, named) if one.exists()]
@@ -126,7 +126,7 @@ class LocalBackend:
         shared = tuple(dict.fromkeys(one.parent for one in (package, named) if one.parent.is_dir()))
         if manifest.environment:
             shared = (*shared, self._environments_dir)
-        return Needs(spec.id, (spec.manifest,), (folder,), shared, (*found, *forms))
+        return SandboxNeeds(spec.id, (spec.manifest,), (folder,), shared, (*found, *forms))
 
     def _python(self, manifest_file: Path) -> str:
         """Of the version's own environment, where it has one. Raises `ModelCrashed` when that is gone."""

@@ -31,7 +31,7 @@ class ProcessRef:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundProcess:
     """A process of this platform that runs: its module (`tidegate.server`) and arguments."""
 
     ref: ProcessRef
@@ -122,7 +122,7 @@ def send(ref: ProcessRef, signum: signal.Signals) -> None:
             os.kill(ref.pid, signum)
 
 
-def processes_of(data_dir: Path) -> list[Found]:
+def processes_of(data_dir: Path) -> list[FoundProcess]:
     """Every running `python -m tidegate.…` of this user whose arguments name this data directory."""
     found = []
     for process in psutil.process_iter():
@@ -130,7 +130,7 @@ def processes_of(data_dir: Path) -> list[Found]:
             argv = process.cmdline()
             module = _module_of(argv)
             if module and names_data_dir(argv, data_dir) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(Found(ProcessRef(process.pid, process.create_time()), module, tuple(argv)))
+                found.append(FoundProcess(ProcessRef(process.pid, process.create_time()), module, tuple(argv)))
     return found
 
 

@@ -53,7 +53,7 @@ _SAID = {
 
 
 @dataclass(frozen=True)
-class Needs:
+class SandboxNeeds:
     """What a process is given: paths to read, and folders of its own to write, the first of which is its home.
 
     `shared` folders are read too, as they come to be while the process runs; what others have there cannot be listed.
@@ -120,7 +120,7 @@ def _try_way() -> Way | None:
 
 
 def _works(wanted: Way) -> bool:
-    argv = _argv([sys.executable, "-P", "-c", "import msgspec, tidegate"], Needs("probe", (), ()), wanted)
+    argv = _argv([sys.executable, "-P", "-c", "import msgspec, tidegate"], SandboxNeeds("probe", (), ()), wanted)
     try:
         tried = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False, cwd="/"
@@ -141,7 +141,7 @@ def _not_now(why: str) -> OutOfResources:
 
 
 def confined(
-    argv: Sequence[str], env: Mapping[str, str], needs: Needs, begun: int | None = None
+    argv: Sequence[str], env: Mapping[str, str], needs: SandboxNeeds, begun: int | None = None
 ) -> tuple[list[str], dict[str, str]]:
     """The command line and environment that run this confined, or as they are where that is not possible.
 
@@ -186,7 +186,7 @@ def take_back(folder: Path) -> None:
     own_tree(folder, give=way() in OWN_USER)
 
 
-def _own_files(needs: Needs) -> list[Path]:
+def _own_files(needs: SandboxNeeds) -> list[Path]:
     """Files that no other model's process may read where they are not hidden: manifests, and rows to validate with.
 
     The command lines of all processes tell where manifests are, and manifests where packages are, whose names nobody
@@ -195,7 +195,7 @@ def _own_files(needs: Needs) -> list[Path]:
     return [path for path in needs.read if path.is_file() and not path.is_symlink()]
 
 
-def _argv(argv: Sequence[str], needs: Needs, how: Way, begun: int | None = None) -> list[str]:
+def _argv(argv: Sequence[str], needs: SandboxNeeds, how: Way, begun: int | None = None) -> list[str]:
     read = (*needs.shared, *needs.read)
     data = [os.path.realpath(path) for path in (*read, *needs.write)]
     plan = {
@@ -218,7 +218,7 @@ def _of_python(data: Iterable[str]) -> list[str]:
     return sorted(path for path in found if not any(one.startswith(path + os.sep) for one in data))
 
 
-def _uid(needs: Needs) -> int:
+def _uid(needs: SandboxNeeds) -> int:
     return job_users.of_replica(needs.name) if needs.uid is None else needs.uid
 
 

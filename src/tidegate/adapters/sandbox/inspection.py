@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tidegate import clock
-from tidegate.adapters.sandbox.confinement import Needs, confined, take_back, user_of_job
+from tidegate.adapters.sandbox.confinement import SandboxNeeds, confined, take_back, user_of_job
 from tidegate.adapters.sandbox.left_behind import read_left
 from tidegate.errors import ModelCrashed, ModelLoadFailed, ModelTimedOut, TidegateError
 from tidegate.errors.codes import by_code
@@ -258,7 +258,7 @@ class _Watch:
 def _start(job: _Job, request_file: Path, result_file: Path, uid: int | None) -> subprocess.Popen[bytes]:
     # -P: the folder it starts in is no place to import from.
     plain = [job.python, "-P", "-m", job.module, str(request_file), str(result_file)]
-    needs = Needs(job.scratch_dir.name, (*job.read, request_file), (job.scratch_dir,), job.environments, uid=uid)
+    needs = SandboxNeeds(job.scratch_dir.name, (*job.read, request_file), (job.scratch_dir,), job.environments, uid=uid)
     argv, env = confined(plain, clean_environment(os.environ), needs)
     return subprocess.Popen(
         argv,
