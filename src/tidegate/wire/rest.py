@@ -32,6 +32,9 @@ from tidegate.wire.parts import (
     RedisView,
     RolloutView,
 )
+from tidegate.wire.replicas.images import BuildRequest as BuildRequest  # noqa: PLC0414
+from tidegate.wire.replicas.images import Dockerfile as Dockerfile  # noqa: PLC0414
+from tidegate.wire.replicas.images import Image as Image  # noqa: PLC0414
 from tidegate.wire.replicas.replica_logs import LogLines as LogLines  # noqa: PLC0414
 from tidegate.wire.replicas.replica_logs import ReplicaFailure as ReplicaFailure  # noqa: PLC0414
 
@@ -212,54 +215,6 @@ class Upload:
     size_bytes: int
     sha256: str
     expires_at: float
-
-
-@dataclass(frozen=True)
-class BuildRequest:
-    """Make an image of a version, named `tag` (else as the platform's settings say), on `base`, for `platform`."""
-
-    __pydantic_config__ = STRICT
-
-    tag: str | None = None
-    base: str | None = None
-    push: Flag = False
-    platform: str | None = None
-
-
-@dataclass(frozen=True)
-class Image:
-    """The image that was built last of a version. `sbom` is its bill of materials (CycloneDX JSON).
-
-    `layers` are those of its file system, the base's first; `form` is the faster form in it, None for the original.
-    `pushed_as` is its name with the digest that the registry gave it, where that is known; `platform` what it runs on.
-    """
-
-    model: str
-    version: str
-    digest: str
-    image: str
-    id: str
-    base: str
-    size_bytes: int
-    layers: list[str]
-    pickle_granted: bool
-    pushed: bool
-    built_at: float
-    form: str | None = None
-    dockerfile: str = ""
-    sbom: dict[str, Any] = field(default_factory=dict)
-    pushed_as: str | None = None
-    platform: str | None = None
-
-
-@dataclass(frozen=True)
-class Dockerfile:
-    """What an image of a version would be built with."""
-
-    model: str
-    version: str
-    base: str
-    dockerfile: str
 
 
 @dataclass(frozen=True)

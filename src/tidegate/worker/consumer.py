@@ -151,12 +151,12 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
-        self._request_dict["settle"] = self.acknowledge
+        self.request_dict["settle"] = self.acknowledge
 
     def acknowledge(self) -> None:
         """Celery has the loop do it; have the loop do it now."""
         super().acknowledge()
-        self._app.tidegate.hub.wake()
+        self.app.tidegate.hub.wake()
 
     def revoked(self) -> bool:
         """Whether Celery is to drop the message: never, for jobs are cancelled by their rows."""
