@@ -184,6 +184,16 @@ def test_rows_of_another_signature_are_not_copied(bed: Bed) -> None:
     until(lambda: counted(bed) == {"shadow_shed_signature": 1}, what="the shed copy")
 
 
+def test_rows_are_copied_to_a_version_that_takes_missing_floats_too(bed: Bed) -> None:
+    bed.replica("1")
+    bed.replica("2")
+    gateway = bed.gateway()
+    nullable = replace(SIGNATURE, inputs=(replace(SIGNATURE.inputs[0], nullable=True),))
+    shadowed(bed, 100.0, signature=nullable)
+    assert gateway.ask([1, 2, 3], headers={"X-Request-Id": "r1"}).status == 200
+    until(lambda: shadow_ids(bed) == ["r1"], what="the shadow's record")
+
+
 def test_killing_the_shadows_replica_under_load_fails_nothing(bed: Bed) -> None:
     bed.replica("1")
     victim: Replica = bed.replica("2")

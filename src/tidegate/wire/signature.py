@@ -110,3 +110,18 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
         if any(spec.nullable for spec in self.inputs) and not datatype.startswith("FP"):
             return None
         return datatype
+
+
+def fed_by(one: Signature, other: Signature) -> Signature:
+    """`one` with the inputs of `other` where rows read for `other` are rows of `one` as they stand, else `one` itself.
+
+    They are where both take the same inputs, and where floats of `one` may be missing and those of `other` may not: a
+    missing float is NaN, and has no tensor beside it.
+    """
+    if len(one.inputs) != len(other.inputs):
+        return one
+    takes = all(
+        mine == theirs or (not mine.has_mask and theirs == msgspec.structs.replace(mine, nullable=False))
+        for mine, theirs in zip(one.inputs, other.inputs, strict=True)
+    )
+    return msgspec.structs.replace(one, inputs=other.inputs) if takes else one

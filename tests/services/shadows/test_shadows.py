@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as replace_struct
 from sqlalchemy import select
 
 from support.capture_bed import AT_S, Gateway, batch
@@ -171,6 +172,19 @@ def test_what_cannot_be_one_is_refused(platform: Container) -> None:
         begin(platform, "4")
     assert (refused.value.code, refused.value.http_status) == ("signature_differs", 409)
     assert refused.value.details["changes"]
+
+
+def test_one_that_takes_missing_floats_too_shadows_one_that_takes_none_and_not_the_other_way(
+    platform: Container,
+) -> None:
+    inputs = tuple(replace_struct(one, nullable=True) for one in SIGNATURE.inputs)
+    add_version(platform, "churn", "4", signature=replace_struct(SIGNATURE, inputs=inputs))
+    begin(platform, "4")
+    assert platform.shadows.get("churn").version == "4"
+    platform.shadows.end("churn", ME)
+    platform.endpoints.deploy("churn", DeployRequest("churn", "4"), ME)
+    with pytest.raises(Conflict, match=r"version 2 cannot shadow version 4 .*missing values"):
+        begin(platform, "2")
 
 
 def test_ending_it_says_what_it_came_to_and_a_second_time_that_there_is_none(platform: Container) -> None:

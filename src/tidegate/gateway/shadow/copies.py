@@ -19,6 +19,7 @@ from tidegate.dataplane.batching.parts import CallPart
 from tidegate.dataplane.calls.call import Call
 from tidegate.errors import TidegateError
 from tidegate.wire.gateways.decision import Decision
+from tidegate.wire.signature import fed_by
 
 if TYPE_CHECKING:
     import asyncio
@@ -122,7 +123,8 @@ class _Shadow:
 
 def takes_the_same(one: Signature, other: Signature) -> bool:
     """Whether rows that were read for one signature are rows of the other as they stand."""
-    return (one.kind, one.inputs, one.params, one.items) == (other.kind, other.inputs, other.params, other.items)
+    fed = fed_by(one, other)
+    return (fed.kind, fed.inputs, fed.params, fed.items) == (other.kind, other.inputs, other.params, other.items)
 
 
 class ShadowCopies:

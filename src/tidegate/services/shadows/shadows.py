@@ -33,7 +33,7 @@ from tidegate.store.endpoints.shadows import put_shadow, shadow_of
 from tidegate.store.fleet.fleet import load_versions
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.experiments.shadows import SHED, ShadowRequest, ShadowSummary, ShadowView
-from tidegate.wire.signature import Signature
+from tidegate.wire.signature import Signature, fed_by
 
 ROWS_MAX = 100_000
 """Of the shadow, about so many of the newest are compared at most."""
@@ -236,7 +236,7 @@ def _check_signature(tx: Session, row: EndpointRow, version: str) -> None:
     signatures = {name: one.signature for (_, name), one in facts.items()}
     for name in live:
         if name in signatures and version in signatures:
-            found = compare_signatures(signatures[name], signatures[version])
+            found = compare_signatures(signatures[name], fed_by(signatures[version], signatures[name]))
             changes = [*found.breaking, *found.compatible]
             if changes:
                 raise SignatureDiffers(
