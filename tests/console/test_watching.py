@@ -140,6 +140,15 @@ def test_what_fires_needs_attention_the_severest_first() -> None:
     status = Status("1", "", NOON, "", [], [], 0, {}, 1)
     firing = [alert(severity="low"), alert(severity="critical", type="performance_drift", metric="accuracy")]
     items = attention(status, [], [], firing)
-    assert [(one.word, one.tone) for one in items] == [("critical", "bad"), ("low", "warn")]
+    assert [(one.word, one.tone) for one in items] == [("critical", "bad")], "a line for each endpoint"
     assert items[0].about == "churn, performance drift of accuracy"
+    assert items[0].text.endswith("; and 1 more alert")
     assert items[0].to == "/alerts?endpoint=churn"
+    waits = alert(severity="medium", type="rollout", metric="shelf")
+    elsewhere = alert(severity="low", endpoint="wine")
+    items = attention(status, [], [], [*firing, waits, elsewhere])
+    assert [(one.about, one.to) for one in items] == [
+        ("churn, performance drift of accuracy", "/alerts?endpoint=churn"),
+        ("churn", "/endpoints/churn/experiments/shelf"),
+        ("wine, data drift", "/alerts?endpoint=wine"),
+    ]

@@ -98,19 +98,32 @@ def _rollouts(found: Iterable[RolloutView]) -> Iterator[Item]:
 
 
 def _alerts(firing: Sequence[AlertView]) -> Iterator[Item]:
-    """The severest first; those that somebody has acknowledged are not firing. One that fired and of which nothing
-    newer is known is not over.
+    """A line for each endpoint with the severest of its alerts, and one for each experiment that needs a person.
+
+    Those that somebody has acknowledged are not firing. One that fired and of which nothing newer is known is not over.
     """
-    for one in sorted(firing, key=lambda alert: _SEVERITIES.index(alert.severity)):
-        tone = "bad" if one.severity in ("critical", "high") else "warn"
-        to = f"/alerts?endpoint={one.endpoint}"
-        newer = "; nothing newer is known" if one.state == "not_enough_data" else ""
-        yield Item(tone, one.severity, f"{one.endpoint}, {alert_about(one)}", f"{one.message}{newer}", to)
+    ordered = sorted(firing, key=lambda alert: _SEVERITIES.index(alert.severity))
+    of_endpoints: dict[str, list[AlertView]] = {}
+    for one in ordered:
+        if one.type == "rollout" and one.metric:
+            yield _alert(one, one.endpoint, "", f"/endpoints/{one.endpoint}/experiments/{one.metric}")
+        else:
+            of_endpoints.setdefault(one.endpoint, []).append(one)
+    for endpoint, alerts in of_endpoints.items():
+        others = len(alerts) - 1
+        more = f"; and {others} more alert{'s' if others > 1 else ''}" if others else ""
+        yield _alert(alerts[0], f"{endpoint}, {alert_about(alerts[0])}", more, f"/alerts?endpoint={endpoint}")
+
+
+def _alert(one: AlertView, about: str, more: str, to: str) -> Item:
+    tone = "bad" if one.severity in ("critical", "high") else "warn"
+    newer = "; nothing newer is known" if one.state == "not_enough_data" else ""
+    return Item(tone, one.severity, about, f"{one.message}{newer}{more}", to)
 
 
 def _jobs(failed: Sequence[Job]) -> Iterator[Item]:
     since = now() - JOBS_FAILED_WITHIN_S
     recent = [job for job in failed if (job.finished_at or job.created_at) >= since]
     for job in recent[:JOBS_SHOWN]:
-        said = str((job.error or {}).get("error") or job.message or "it failed")
+        said = str((job.error or {}).get("error") or job.message or "it failed").partition(". ")[0]
         yield Item("warn", "failed", f"{job.kind} {job.subject}", said, f"/jobs/{job.id}")

@@ -57,6 +57,8 @@ def alarm(one: AlertView) -> Alarm:
 def alert_about(one: AlertView) -> str:
     """What an alert is of, in words."""
     of = one.feature or (one.metric or "").replace("_", " ")
+    if one.type == "errors":  # of which there is one share
+        return "errors"
     return f"{one.type.replace('_', ' ')}{f' of {shortened(of)}' if of else ''}"
 
 

@@ -25,12 +25,15 @@ def _canary(ask: Ask) -> Shown | Moved:
 def _page(ask: Ask, problem: TidegateError | None = None) -> Shown:
     found = ask.client.endpoints.get(ask.of["name"])
     view = _newest(ask, found.name)
-    context: dict[str, Any] = {"endpoint": found, "view": view} | (_shown(view) if view else {})
+    did = [verb for verb, _, _ in rolling.verbs(view)] if view else []
+    lines = [f"tidegate canary {verb} {found.name}" for verb in ("status", *did)]
+    context: dict[str, Any] = {"endpoint": found, "view": view, "lines": lines} | (_shown(view) if view else {})
     if not ask.live:
         versions = _others(ask, found)
         form = rolling.filled(ask.form, versions[0] if versions else "")
         context |= {
             "versions": versions,
+            "runs": view is not None and view.kind == "canary" and view.ended_at is None,
             "form": form,
             "begin_cli": form.command(found.model, found.name),
             "problem": problem,
@@ -47,6 +50,7 @@ def _newest(ask: Ask, name: str) -> CanaryView | None:
 
 
 def _shown(view: CanaryView) -> dict[str, Any]:
+    rails = view.guardrails[:GUARDRAILS]
     return {
         "title": rolling.title(view),
         "tone": rolling.STATES[view.state],
@@ -62,9 +66,11 @@ def _shown(view: CanaryView) -> dict[str, Any]:
                 "tone": reading.GUARDRAILS[one.state],
                 "said": reading.guardrail_said(one, "stable"),
             }
-            for one in view.guardrails[:GUARDRAILS]
+            for one in rails
+            if one.state != "ok"
         ],
-        "rails_plot": figures.guardrails(view.guardrails[:GUARDRAILS]) if view.guardrails else None,
+        "kept": [reading.guardrail_about(one) for one in rails if one.state == "ok"],
+        "rails_plot": figures.guardrails(rails) if rails else None,
         "steps": list(reversed(view.history[-STEPS:])),
     }
 

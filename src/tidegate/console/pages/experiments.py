@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -81,6 +82,12 @@ def _experiment(ask: Ask) -> Shown | Moved:
     return _one(ask)
 
 
+def _lines(endpoint: str, view: ExperimentView, verbs: Sequence[str]) -> list[str]:
+    """The same in a terminal."""
+    can = ("aa", "start") if view.state == "draft" else verbs
+    return [f"tidegate experiment {verb} {endpoint} --name {view.name}" for verb in ("status", *can)]
+
+
 def _one(ask: Ask, problem: TidegateError | None = None) -> Shown:
     """A live sample has the state alone, and says whether there is more evidence than the page shows."""
     endpoint = ask.of["name"]
@@ -100,7 +107,8 @@ def _one(ask: Ask, problem: TidegateError | None = None) -> Shown:
         if not view.looks:
             view = replace(view, looks=ask.client.experiments.looks(endpoint, view.name))
         context |= evidence.shown(view) | {
-            "verbs": evidence.verbs(view),
+            "verbs": (verbs := evidence.verbs(view)),
+            "lines": _lines(endpoint, view, [verb for verb, _, _ in verbs]),
             "etag": tag_of(found),
             "was": _was(view),
             "live_of": replace(ask, path=_path(ask)).with_query(seen=_mark(view), done=None),

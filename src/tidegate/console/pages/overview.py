@@ -27,14 +27,14 @@ def _overview(ask: Ask) -> Shown | Moved:
     page = ask.client.endpoints.page(rows, ask.query.get("after"))
     status = ask.client.platform.status()
     failed = ask.client.jobs.list(state="failed", limit=FAILED_JOBS)
-    firing = [one for state in STILL_FIRING for one in ask.client.alerts.page(None, state, FIRING).rows]
-    items = attention(status, page.rows, failed, firing)
+    alerts = [ask.client.alerts.page(None, state, FIRING) for state in STILL_FIRING]
+    items = attention(status, page.rows, failed, [one for found in alerts for one in found.rows])
     loads = _loads(ask, page.rows)
     return Shown(
         "overview.html",
         {
             "items": items[:ITEMS],
-            "is_cut": len(items) > ITEMS,
+            "is_cut": len(items) > ITEMS or any(found.next is not None for found in alerts),
             "endpoints": [row(one) | lines_of(loads.get(one.name)) for one in page.rows],
             "total": sum(status.endpoints_by_status.values()),
             "first": ask.with_query(after=None) if ask.query.get("after") else None,
