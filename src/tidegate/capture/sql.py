@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-import math
 import re
 import resource
 import signal
@@ -35,6 +34,7 @@ from tidegate.errors import CaptureUnreadable, QueryRefused, QueryTooLarge, Tide
 from tidegate.system.ending import end
 from tidegate.wire.capture.capture import ARROW_TYPE, TRUNCATED, CaptureSelection
 from tidegate.wire.decoding import json_decoder
+from tidegate.wire.numbers import finite
 
 ENGINE_BYTES = 1 << 30
 PROCESS_BYTES_MAX = 6 << 30
@@ -151,7 +151,7 @@ def plain(value: Any) -> Any:
     """A value as JSON has it: times as RFC 3339, what is no number null, bytes as escaped text."""
     match value:
         case float() | decimal.Decimal():
-            return float(value) if math.isfinite(value) else None
+            return finite(float(value))
         case dt.datetime() | dt.date() | dt.time():
             return value.isoformat().replace("+00:00", "Z")
         case dict():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from tidegate.console.deciding.rolling import EVERY, STEPS, CanaryForm
 from tidegate.console.scaling import COUNTED_BY as COUNTERS
 from tidegate.console.watching.spans import span_s
 from tidegate.errors import InvalidArgument
+from tidegate.wire.numbers import finite, finite_number
 from tidegate.wire.rest import Endpoint, Version
 
 ENGINES = (("", "as it is, else as the platform"), *words.PLACES.items())
@@ -197,13 +197,11 @@ def _mib(text: str, what: str) -> int | None:
 
 
 def _number(text: str, what: str, unit: float = 1.0) -> float | None:
-    """As so many of the unit."""
+    """`text` times `unit` (2 with `MIB`: bytes); None for an empty field."""
     if not text.strip():
         return None
-    try:
-        value = float(text) * unit
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    number = finite_number(text)
+    value = None if number is None else finite(number * unit)
+    if value is None:
         raise InvalidArgument(f"{text[:40]!r} is no number ({what})", field=what)
     return value

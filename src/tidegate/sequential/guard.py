@@ -25,6 +25,7 @@ from tidegate.sequential.quantiles import Quantiles
 from tidegate.sequential.strata import cells_of, sums
 from tidegate.sequential.units import Floats, Integers, Units
 from tidegate.wire.experiments.experiments import BoundKind, GuardrailState, GuardrailView
+from tidegate.wire.numbers import finite
 
 _STEP = 2.0
 _THRESHOLDS_MS = tuple(0.25 * _STEP**k for k in range(20))
@@ -89,7 +90,7 @@ def rates(
         value = canary.rate / stable.rate - 1 if stable.rate else None
     if is_passed(bound, stable, canary, alphas, keys):
         return _view(bound, value, max(low, bound.value), "breached")
-    return _view(bound, value, _finite(high), "ok" if high < bound.value else "undecided")
+    return _view(bound, value, finite(high), "ok" if high < bound.value else "undecided")
 
 
 def _limited(
@@ -207,10 +208,6 @@ def _table(stable: Counted, canary: Counted) -> ContingencyTable:
 
 def _share(was: float, now: float) -> float | None:
     return None if was == 0 else (now - was) / was
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _view(bound: Bound, value: float | None, at: float | None, state: GuardrailState) -> GuardrailView:

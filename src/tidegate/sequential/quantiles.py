@@ -18,6 +18,7 @@ import numpy as np
 
 from tidegate.sequential.exact import crossing, log_mixture
 from tidegate.sequential.units import Floats, Integers, Units
+from tidegate.wire.numbers import finite
 
 _LEAST_TAIL = 5.0
 """A phase takes part once it has so many values, by expectation, beyond the quantile in each arm."""
@@ -174,7 +175,7 @@ class Quantiles:
         below = np.flatnonzero(counts.below < enough)
         low = -math.inf if above[0] == 0 else float(self.all_b[above[0] - 1])
         high = math.inf if below[-1] >= self.all_b.size else float(self.all_b[below[-1]])
-        return (low if math.isfinite(low) else None), (high if math.isfinite(high) else None)
+        return finite(low), finite(high)
 
     def _ends(self, alpha: float, sides: tuple[int, int]) -> tuple[float | None, float | None]:
         if self.a <= 0 or self.b <= 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from tidegate.cli.output import span, table
 from tidegate.core.alerting.rules import types_of
 from tidegate.errors import InvalidArgument
 from tidegate.wire.monitoring.alerts import AlertRule, AlertRulesView
+from tidegate.wire.numbers import finite_number
 
 EVERY = "all"
 WIDTH = 80
@@ -111,11 +111,8 @@ def _rule(type_: str, name: str, value: Any) -> AlertRule:
 
 
 def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+    number = finite_number(text)
+    if number is None:
         raise InvalidArgument(f"--threshold {text!r} is no number: give TYPE=X, such as drift=0.1", field="threshold")
     return number
 

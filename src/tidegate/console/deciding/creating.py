@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -10,6 +9,7 @@ from tidegate.console.watching.spans import span_s
 from tidegate.console.words import shell_word
 from tidegate.errors import InvalidArgument
 from tidegate.wire.experiments.experiments import MetricDirection, MetricSource, MetricType, OnBreach, OnNoTraffic
+from tidegate.wire.numbers import finite_number
 
 DIRECTIONS = {"increase": "more is better", "decrease": "less is better"}
 TYPES = {
@@ -143,11 +143,8 @@ def _numbers(text: str, separator: str, what: str) -> list[float]:
 
 
 def _number(text: str, what: str) -> float:
-    try:
-        value = float(text.strip())
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = finite_number(text)
+    if value is None:
         raise InvalidArgument(f"{what}: {text[:40]!r} is no number", field=what)
     return value
 

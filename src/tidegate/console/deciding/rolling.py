@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from tidegate.console.watching.spans import span_s, written
 from tidegate.console.words import shell_word
 from tidegate.errors import InvalidArgument
 from tidegate.wire.experiments.canary import CanaryView
+from tidegate.wire.numbers import finite_number
 
 STEPS, EVERY = "1,5,25,50,100", "10m"
 STATES = {
@@ -99,10 +99,7 @@ def every_said(view: CanaryView) -> str:
 
 
 def _percent(text: str) -> float:
-    try:
-        value = float(text.strip().removesuffix("%"))
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = finite_number(text.strip().removesuffix("%"))
+    if value is None:
         raise InvalidArgument(f"steps: {text[:40]!r} is no percentage: write them as {STEPS}", field="steps")
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from tidegate.draw.scales import written
 from tidegate.errors import InvalidArgument
 from tidegate.report.decisions import figures
 from tidegate.wire.experiments.shadows import PairedView, ShadowView
+from tidegate.wire.numbers import finite_number
 
 SHARE = "20"
 
@@ -26,11 +26,8 @@ class ShadowForm:
 
     def percent(self) -> float:
         """Raises `InvalidArgument`."""
-        try:
-            value = float(self.share.strip().removesuffix("%"))
-        except ValueError:
-            value = math.nan
-        if not 0 < value <= 100:
+        value = finite_number(self.share.strip().removesuffix("%"))
+        if value is None or not 0 < value <= 100:
             raise InvalidArgument(
                 f"{self.share[:40]!r} is no share: give a percentage above 0, up to 100", field="share"
             )

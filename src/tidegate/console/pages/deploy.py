@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 from tidegate.client.resources.options import ScaleOptions
@@ -18,6 +17,7 @@ from tidegate.console.pages.models import version_page
 from tidegate.console.snippets import snippets
 from tidegate.errors import InvalidArgument, TidegateError
 from tidegate.wire.experiments.canary import CanaryView
+from tidegate.wire.numbers import finite_number
 from tidegate.wire.rest import Endpoint, Gate, RegisterRequest
 
 MODELS, VERSIONS = 50, 5
@@ -84,11 +84,8 @@ def _request(ask: Ask) -> RegisterRequest:
 def _score(text: str) -> float | None:
     if not text:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = finite_number(text)
+    if value is None:
         raise InvalidArgument(f"the least score {text[:40]!r} is no number", field="min_score")
     return value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -21,6 +20,7 @@ from tidegate.wire.monitoring.alerts import (
     NotifierKind,
     SilenceView,
 )
+from tidegate.wire.numbers import finite_number
 
 STATES = get_args(AlertState)
 OPEN_STATES: Sequence[AlertState] = ("firing", "acknowledged", "pending", "silenced", "inhibited", "not_enough_data")
@@ -150,10 +150,7 @@ def _rule_form(endpoint: str, rule: AlertRule, is_changed: bool, form: Mapping[s
 
 
 def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+    number = finite_number(text)
+    if number is None:
         raise InvalidArgument(f"the threshold {text[:40]!r} is no number: give one like 0.1", field="threshold")
     return number

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from tidegate.errors import InvalidArgument
+from tidegate.wire.numbers import finite_number
 
 GuardrailName = Literal["errors", "latency", "non_finite", "drift", "crashes"]
 Bound = Literal["max", "margin"]
@@ -138,11 +139,8 @@ def _parse(text: str) -> tuple[GuardrailName, CanaryGuardrail | None]:
 
 
 def _number(text: str, amount: str, name: GuardrailName) -> float:
-    try:
-        value = float(amount)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= _LARGEST[name]:
+    value = finite_number(amount)
+    if value is None or not 0 <= value <= _LARGEST[name]:
         raise InvalidArgument(
             f"guardrail {text!r} needs a number from 0 to {_LARGEST[name]:g}, not {amount!r}", field="guardrails"
         )

@@ -22,6 +22,7 @@ from tidegate.wire.experiments.experiments import (
     MetricSource,
     MetricType,
 )
+from tidegate.wire.numbers import finite_number
 
 METRIC_EXAMPLE = "converted:increase:proportion,window=7d"
 GUARDRAIL_EXAMPLE = "latency_p95:margin=0.1"
@@ -287,13 +288,10 @@ def _duration(text: str, what: str, name: str, value: str) -> float:
 
 
 def _number(text: str, what: str, value: str) -> float:
-    try:
-        number = float(value[:-1]) / 100 if value.endswith("%") else float(value)
-    except ValueError:
+    number = finite_number(value.removesuffix("%"))
+    if number is None:
         _refuse(text, what, f"{value[:40]!r} is no number")
-    if not math.isfinite(number):
-        _refuse(text, what, f"{value[:40]!r} is no number")
-    return number
+    return number / 100 if value.endswith("%") else number
 
 
 def _amount(text: str, what: str, value: str) -> tuple[float, bool]:

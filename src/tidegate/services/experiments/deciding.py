@@ -19,7 +19,7 @@ from tidegate.sequential.analysis import Analysis
 from tidegate.sequential.decision import DecisionFacts, ExperimentVerdict
 from tidegate.sequential.units import Exposed, Units
 from tidegate.services.experiments import weights
-from tidegate.services.experiments.evidence import ExperimentEvidence, arms_so_far, evidence_of, finite
+from tidegate.services.experiments.evidence import ExperimentEvidence, arms_so_far, evidence_of, finite_analysis
 from tidegate.services.experiments.lifecycle import version_of
 from tidegate.services.experiments.telling import Tell, nobody, of_look, quiet
 from tidegate.services.experiments.views import QUIET_S
@@ -118,7 +118,7 @@ class Deciding:
             place = (running.endpoint, running.name)
             seen = self.judging.gather(running.spec, place, running.started_at, running.phases, now)
             before = running.before.analysis if running.before else None
-            analysis = finite(self.judging.analyse(running.spec, seen.units, seen.exposed, before))
+            analysis = finite_analysis(self.judging.analyse(running.spec, seen.units, seen.exposed, before))
         except TidegateError as error:
             self._note_trouble(running, error.message)
             return

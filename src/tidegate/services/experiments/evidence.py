@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from tidegate.sequential.units import Exposed, Units
 from tidegate.store.tables import ExperimentRow
 from tidegate.wire.decoding import convert
 from tidegate.wire.experiments.experiments import ArmView, ExperimentSpec
+from tidegate.wire.numbers import finite
 
 _log = logging.getLogger(__name__)
 
@@ -45,22 +45,22 @@ def evidence_of(row: ExperimentRow) -> ExperimentEvidence | None:
         return None
 
 
-def finite(analysis: Analysis) -> Analysis:
+def finite_analysis(analysis: Analysis) -> Analysis:
     """The same, with None for numbers that are none: values near the largest double overflow in sums.
 
     A plan that is not finite is left out, and made anew at the next look.
     """
     body = msgspec.to_builtins(analysis)
-    body["plans"] = {name: one for name, one in body["plans"].items() if one == _finite(one)}
-    return convert(_finite(body), Analysis)
+    body["plans"] = {name: one for name, one in body["plans"].items() if one == _without_nan(one)}
+    return convert(_without_nan(body), Analysis)
 
 
-def _finite(value: Any) -> Any:
+def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
+        return {name: _without_nan(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [_without_nan(one) for one in value]
+    return finite(value) if isinstance(value, float) else value
 
 
 def arms_so_far(spec: ExperimentSpec, units: Mapping[str, Units], exposed: Exposed) -> list[ArmView]:

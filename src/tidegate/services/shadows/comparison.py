@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from tidegate.core.captured import Array, ShadowPairs
 from tidegate.sequential.paired import paired
 from tidegate.watch.performance.losses import distances, error_losses, labels_of
 from tidegate.wire.experiments.shadows import PairedView
+from tidegate.wire.numbers import finite
 from tidegate.wire.signature import PREDICTION, Signature
 
 SAME_WITHIN = 1e-6
@@ -93,7 +93,7 @@ def _difference(live: Mapping[str, Array], shadow: Mapping[str, Array]) -> float
     if not sizes:
         return None
     mean = sum(float(one.sum()) for one in found) / sizes
-    return mean if math.isfinite(mean) else None
+    return finite(mean)
 
 
 def _latency(durations_ms: Array) -> Latency:
