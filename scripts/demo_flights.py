@@ -30,6 +30,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
 from tidegate.core.access import EVERYTHING, Principal
+from tidegate.core.alerting.observations import observed
+from tidegate.core.alerting.replay import replay
 from tidegate.draw import STYLE, Axis, Band, Plot, PlotSize, TimelineSpan, interval_series, timeline
 from tidegate.services.monitoring.baselines import BaselineRows, Origin, make_baseline
 from tidegate.settings import Settings
@@ -59,6 +61,11 @@ class Day:
 
     at: float
     results: list[MonitorResult]
+
+    @property
+    def ended(self) -> float:
+        """When it was judged."""
+        return self.at + DAY_S
 
     @property
     def accuracy(self) -> MonitorResult | None:
@@ -196,8 +203,9 @@ def _days(container: Container, flights: pd.DataFrame, days_max: int) -> Iterato
         if place == 0:
             settings = MonitorRequest(label_delay_s=LABEL_DELAY_S, timezone=ZONE)
             container.monitoring.configure("flights", settings, ME)
-        now = end.timestamp()
-        yield Day(begin.timestamp(), container.monitoring.evaluate("flights", now))
+        yield Day(end.timestamp() - DAY_S, container.monitoring.evaluate("flights", end.timestamp()))
+        if begin.day == 1:
+            print(f"judged {begin:%d %B}", file=sys.stderr, flush=True)
         if place + 1 >= days_max:
             break
     print(f"imported {rows:,} flights and {labels:,} labels; {rows - labels:,} flights never get one")
@@ -236,10 +244,15 @@ def _alerts(container: Container) -> list[AlertView]:
 
 
 def _tell(days: list[Day], alerts: list[AlertView]) -> None:
-    print(f"{len(days)} days judged; {len(alerts)} alerts:")
+    sent = [
+        one for one in replay({}, ((each.ended, observed(each.results)) for each in days)) if one.status == "firing"
+    ]
+    told = {one.alert.id for one in sent}
+    print(f"{len(days)} days judged; {len(alerts)} alerts, of which {len(told)} would have been sent:")
     for one in alerts:
         until = "goes on" if one.ended_at is None else _date(one.ended_at)
-        print(f"  {_date(one.since)} to {until:7}  {one.severity:8}  {one.feature or one.metric or one.monitor}")
+        quiet = "" if one.id in told else "  (explained by another, and not sent)"
+        print(f"  {_date(one.since)} to {until:7}  {one.severity:8}  {_about(one)}{quiet}")
         print(f"      {one.message[:150]}")
     print("\nmonth  rows judged  accuracy  labels  columns that drifted, by days")
     for month in range(4, 13):
@@ -257,6 +270,11 @@ def _tell(days: list[Day], alerts: list[AlertView]) -> None:
         told = ", ".join(f"{name} {count}" for name, count in sorted(drifted.items(), key=lambda item: -item[1])[:5])
         coverage = n / sum(one.n for one in judged)
         print(f"{month:5}  {n:11,}  {right:8.3f}  {coverage:6.1%}  {told}")
+
+
+def _about(one: AlertView) -> str:
+    kind = {"data_drift": "drift", "data_quality": "bad data"}.get(one.type, "")
+    return f"{one.feature or one.metric or one.monitor}{', ' if kind else ''}{kind}"
 
 
 def _date(at_s: float) -> str:
@@ -285,9 +303,7 @@ def _draw(days: list[Day], alerts: list[AlertView], folder: Path) -> None:
         PlotSize(760, 240),
     )
     _write(plot, folder / "flights-accuracy.svg")
-    spans = [
-        TimelineSpan(one.feature or one.metric or one.monitor, one.since, one.ended_at, one.severity) for one in alerts
-    ]
+    spans = [TimelineSpan(_about(one), one.since, one.ended_at, one.severity) for one in alerts]
     window = (days[0].at, days[-1].at + DAY_S)
     _write(timeline("Alerts of the year's other months", spans, window), folder / "flights-alerts.svg")
 

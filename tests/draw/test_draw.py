@@ -307,6 +307,18 @@ def test_a_timeline_has_a_row_for_each_span_and_an_end_for_what_goes_on() -> Non
         timeline("t", spans, (NOON, NOON))
 
 
+def test_what_comes_and_goes_is_one_row_of_a_timeline_unless_it_overlaps() -> None:
+    times = [(0, 1), (2, 3), (2.5, 4), (5, None)]
+    spans = [TimelineSpan("drift", NOON + begin, end and NOON + end, "high") for begin, end in times]
+    plot = timeline("t", [*spans, TimelineSpan("errors", NOON, NOON + 1, "low")], (NOON, NOON + 9))
+    parsed(plot)
+    bars = [rect for rect in tree(plot.svg).iter("rect") if rect.get("class") != "none"]
+    tops = [float(rect.get("y", "")) for rect in bars]
+    assert len(set(tops)) == 3, "drift twice, as it overlaps itself once, and errors"
+    assert [tops.count(top) for top in sorted(set(tops))] == [3, 1, 1]
+    assert len(plot.table.rows) == 5
+
+
 def test_a_timeline_draws_no_more_rows_than_can_be_read() -> None:
     plot = timeline("t", [TimelineSpan("drift", NOON, NOON + 1, "high")] * 1000, (NOON, NOON + 100))
     assert plot.svg.count("<rect") == 30
