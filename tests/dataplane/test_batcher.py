@@ -334,7 +334,7 @@ def test_a_suspect_that_kills_who_reads_it_is_given_up() -> None:
             bench.batcher.add_target(HandTarget(f"t{number}"))
         bench.batcher.add_target(last := HandTarget("t4"))
         await turn()
-        aside = bench.batcher._quarantine.target
+        aside = bench.batcher._isolation.target
         assert isinstance(aside, HandTarget)
         aside.fail(TargetUnread())
         await turn()

@@ -33,7 +33,7 @@ ADVICE = {
 
 
 def dead_letters_of(queue: str) -> str:
-    """The queue for messages of jobs that were given up, and for those that nobody could read."""
+    """The queue for messages of abandoned jobs, and for those that nobody could read."""
     return f"{queue}.dead"
 
 

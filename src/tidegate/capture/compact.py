@@ -64,7 +64,8 @@ class Compacted:
     """What one run did.
 
     `lost_bytes` were damaged, or of a kind of record that this release does not know; `unfit` records were sound and
-    made no sense; `ahead` rows came from the future and are in `quarantined`; `quarantined` segments were set aside.
+    made no sense; `ahead` rows came from the future and are in `quarantined`; `set_aside` segments could not be
+    made into rows.
     """
 
     segments: int = 0
@@ -72,7 +73,7 @@ class Compacted:
     lost_bytes: int = 0
     unfit: int = 0
     ahead: int = 0
-    quarantined: int = 0
+    set_aside: int = 0
 
     def add(self, more: Compacted) -> None:
         """What another run did, or one more segment."""
@@ -193,7 +194,7 @@ class _Run:
         except Exception as error:  # whatever is wrong with one segment must not stop the next
             log.exception("the segment %s cannot be compacted, and is set aside", segment.name)
             _set_aside(segment, error)
-            done.quarantined += 1
+            done.set_aside += 1
             return False
         for place, parts in tables.items():
             _publish(self.files, place, pa.concat_tables(parts), segment.name, self.clock(), done)

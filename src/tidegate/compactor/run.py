@@ -195,7 +195,7 @@ class Compactor:
             lost_bytes=state.lost_bytes + done.lost_bytes,
             unfit_records=state.unfit_records + done.unfit,
             ahead_rows=state.ahead_rows + done.ahead,
-            quarantined_segments=state.quarantined_segments + done.quarantined,
+            quarantined_segments=state.quarantined_segments + done.set_aside,
         )
         self._due.say_at = 0.0
 

@@ -227,7 +227,7 @@ class JobQueue(Protocol):
         """Returns once the broker has confirmed a message for this job."""
 
     def dead_letter(self, letter: dict[str, object]) -> None:
-        """Returns once the dead-letter queue has a message of a job that was given up (its id is `letter["job"]`)."""
+        """Returns once the dead-letter queue has a message of an abandoned job (its id is `letter["job"]`)."""
 
     def close(self) -> None:
         """Disconnect; the next call connects again."""

@@ -70,7 +70,7 @@ def fetch(wanted: Wanted, into: Path, say: Callable[[str], None]) -> Manifest:
     """
     if (there := _there(wanted.digest, into)) is not None:
         return there
-    give_up_at, failures, damaged = time.monotonic() + wanted.timeout_s, 0, 0
+    deadline_at, failures, damaged = time.monotonic() + wanted.timeout_s, 0, 0
     with _pool(wanted) as pool:
         while True:
             try:
@@ -84,7 +84,7 @@ def fetch(wanted: Wanted, into: Path, say: Callable[[str], None]) -> Manifest:
             failures += 1
             pause_s = max(after_s, min(PAUSE_FIRST_S * 2.0 ** min(failures - 1, 16), PAUSE_LONGEST_S))
             pause_s *= random.uniform(0.5, 1.0) if not after_s else 1.0  # noqa: S311 - no secret
-            if time.monotonic() + pause_s > give_up_at:
+            if time.monotonic() + pause_s > deadline_at:
                 raise PartUnavailable(  # no fault of the version's: core.reconcile.failures
                     f"the version did not come from {wanted.url} within {wanted.timeout_s:g} s: {why}. Is that the "
                     "control plane's address as seen from here (TIDEGATE_CONTROL_URL_INSIDE)?"

@@ -78,7 +78,7 @@ class Acceleration:
         """Serve the original from now on."""
         Intake(self.models).set_acceleration(name, digest, SWITCHED_OFF, who)
 
-    def give_up(self, name: str, digest: str, job_id: str) -> None:
+    def abandon(self, name: str, digest: str, job_id: str) -> None:
         """The job will not run again: its version stays as it is, and is no longer waited for."""
         known = self.models.known(name, digest)
         if known is not None and made_by(known, job_id):

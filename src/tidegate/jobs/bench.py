@@ -47,7 +47,7 @@ class Claimed:
 class Bench:
     """For any number of threads, each with one job at a time.
 
-    `letters`: each job that is given up gets a message in a broker's dead-letter queue.
+    `letters`: each abandoned job gets a message in a broker's dead-letter queue.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The embedded job pool: runs the jobs that wait in the control plane, where there is no broker.
 
-The row is the truth about a job. A dead process's jobs run again; one that kills its process thrice is given up
+The row is the truth about a job. A dead process's jobs run again; one that kills its process thrice is abandoned
 (`report.carry_out`).
 """
 

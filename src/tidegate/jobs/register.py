@@ -109,7 +109,7 @@ class RegisterJob:
                     Intake(self.models).discard(name, version.version, digest)
                     self.registry.delete_version(name, version.version)
                 else:
-                    self.acceleration.give_up(name, digest, job_id)
+                    self.acceleration.abandon(name, digest, job_id)
 
     def _made_by(self, name: str, job_id: str) -> list[RegistryVersion]:
         try:

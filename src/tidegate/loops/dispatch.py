@@ -1,4 +1,4 @@
-"""Sends the broker a message for each job that waits, and a dead letter for each that is given up. Run by the leader.
+"""Sends the broker a message for each job that waits, and a dead letter for each that is abandoned. Run by the leader.
 
 Rows are the truth, so this is an outbox: what the broker has not confirmed is sent again, and twice does no harm. A
 control plane that stands by only looks whether the broker is there.

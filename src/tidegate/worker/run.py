@@ -131,7 +131,7 @@ def _wait(ready: Callable[[], object], signals: StopSignals) -> None:
 
 
 def _again(settings: Settings) -> NoReturn:
-    """Celery gave up on something that may pass, such as a refused password: begin anew, with the waiting above."""
+    """Celery ended because of something that may pass, such as a refused password: begin anew, and wait as above."""
     log.warning("the connection to the broker ended for good: starting anew")
     arguments = ["--data-dir", str(settings.data_dir), "--jobs", str(settings.job_workers)]
     os.execv(sys.executable, [sys.executable, "-m", "tidegate.worker", *arguments])  # noqa: S606 - ourselves

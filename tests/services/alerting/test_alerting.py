@@ -21,7 +21,7 @@ from tidegate.core.endpoints.effective import AutomatedWeights, Share, Split
 from tidegate.errors import Conflict, InvalidArgument, UnknownAlert, UnknownEndpoint, UnknownNotifier
 from tidegate.loops.notify import Notify, NotifyDependencies
 from tidegate.services.alerting.acting import Holds, Rollbacks
-from tidegate.services.alerting.deliveries import GIVE_UP_AFTER_S
+from tidegate.services.alerting.deliveries import DEAD_AFTER_S
 from tidegate.services.experiments.holding import hold
 from tidegate.store.alerting import outbox as alert_outbox
 from tidegate.store.endpoints.automation import effective_of, seen_of, set_weights
@@ -247,7 +247,7 @@ def test_what_is_refused_or_failed_for_days_is_a_dead_letter_that_can_be_sent_ag
     bed.deliveries.resend(dead.id, ME)
     bed.send()
     assert bed.deliveries.get(dead.id).state == "pending"
-    bed.time.now += GIVE_UP_AFTER_S
+    bed.time.now += DEAD_AFTER_S
     bed.send()
     assert bed.deliveries.get(dead.id).state == "dead"
     receiver.status = 200

@@ -47,7 +47,7 @@ def change_of(running: Sequence[RunningTask], count: int, ending: Collection[str
 
 @dataclass(frozen=True)
 class Rollout:
-    """The deployment that holds now. Failed tasks in a row make ECS wait, for minutes in the end, and then give up."""
+    """The deployment that holds now. Failed tasks in a row make ECS wait, in the end for minutes, then stop."""
 
     state: str
     failed_tasks: int
@@ -57,7 +57,7 @@ class Rollout:
 def begins_anew(rollout: Rollout, desired: int, count: int, now_s: float) -> bool:
     """Whether another deployment is to be made of the same: ECS then forgets what failed.
 
-    Whoever asks for more after a failure has waited as they thought right; a while after ECS gave up it is time
+    Whoever asks for more after a failure has waited as they thought right; a while after that it is time
     in any case.
 
     >>> begins_anew(Rollout("IN_PROGRESS", 2, 0.0), desired=0, count=1, now_s=1.0)

@@ -44,7 +44,7 @@ ANSWER_BYTES_MAX = 64 << 20
 DROPPED_BYTES_MAX = 1 << 16
 BUSY, OVERLOADED = 429, (500, 502, 503, 504)
 DEAD_PEER_S = 20
-"""A peer that vanished without a word is given up after so long, also while a watch waits for news."""
+"""A connection whose peer vanished is closed after this long, also while a watch waits for news."""
 _ALIVE: list[tuple[int, int, int | bytes]] = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),

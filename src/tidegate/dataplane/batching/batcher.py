@@ -3,7 +3,7 @@
 One per destination, on gateway and replica alike. A batch answers every call in it that is not done, whatever happened
 to the others: neither a cancelled call nor an exception in a sink or the observer disturbs its neighbours.
 `adaptive_batch_size.py` decides how many rows a batch may have, `fair.py` in which order clients are served, and
-`quarantine.py` what happens to calls whose target died (docs/decisions/0009-batching.md).
+`isolation.py` what happens to calls whose target died (docs/decisions/0009-batching.md).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tidegate.dataplane.base.incidents import internal
 from tidegate.dataplane.batching.adaptive_batch_size import SMALL_ROWS, AdaptiveBatchSize
 from tidegate.dataplane.batching.failures import died_twice, in_other_shapes, too_late
 from tidegate.dataplane.batching.fair import FairQueue, Room
+from tidegate.dataplane.batching.isolation import Isolation
 from tidegate.dataplane.batching.parts import CallPart
-from tidegate.dataplane.batching.quarantine import Quarantine
 from tidegate.dataplane.batching.reruns import Reruns
 from tidegate.dataplane.calls.batch import Batch, BatchTarget, Observer
 from tidegate.dataplane.calls.call import Call
@@ -60,7 +60,7 @@ class Batcher:
         self._batch_size = AdaptiveBatchSize(limits.batch_rows_max, limits.batch_latency_s)
         self._reruns = Reruns()
         self._again_next = False
-        self._quarantine = Quarantine()
+        self._isolation = Isolation()
         self._targets: dict[str, BatchTarget] = {}
         self._idle: deque[BatchTarget] = deque()
         self._in_flight: set[Batch] = set()
@@ -74,8 +74,8 @@ class Batcher:
         """A target became usable; one with the same id is replaced."""
         self.remove_target(target.id, replaced=True)
         self._targets[target.id] = target
-        if self._quarantine.calls and self._quarantine.target is None:
-            self._quarantine.target = target
+        if self._isolation.calls and self._isolation.target is None:
+            self._isolation.target = target
         else:
             self._idle.append(target)
         if self.outstanding and not self._dispatch_due:
@@ -86,7 +86,7 @@ class Batcher:
         target = self._targets.pop(target_id, None)
         if target is not None and target in self._idle:
             self._idle.remove(target)
-        self._quarantine.lose(target_id)
+        self._isolation.lose(target_id)
         if not self._targets and not replaced:
             self._fail_queue(NoReadyReplica(retry_after_s=RETRY_AFTER_S))
 
@@ -100,7 +100,7 @@ class Batcher:
     @property
     def outstanding(self) -> bool:
         """Whether any call waits or is being computed."""
-        return bool(self._queue.rows or self._in_flight or self._reruns or self._quarantine.calls)
+        return bool(self._queue.rows or self._in_flight or self._reruns or self._isolation.calls)
 
     @property
     def outstanding_calls(self) -> set[Call]:
@@ -128,7 +128,7 @@ class Batcher:
 
     def _beside_queue(self) -> list[Call]:
         """Calls that have left the queue once and wait again."""
-        return [*self._reruns.calls(), *self._quarantine.calls]
+        return [*self._reruns.calls(), *self._isolation.calls]
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
@@ -157,8 +157,8 @@ class Batcher:
         """Fail what waits; what is being computed is still answered."""
         error = NoReadyReplica("this version is being stopped", retry_after_s=RETRY_AFTER_S)
         self._fail_queue(error)
-        self._fail_calls(list(self._quarantine.calls), error)
-        self._quarantine.calls.clear()
+        self._fail_calls(list(self._isolation.calls), error)
+        self._isolation.calls.clear()
 
     def _make_room(self, call: Call) -> None:
         evicted = self._queue.evict_for(call, self._limits.queue_rows_max)
@@ -206,8 +206,8 @@ class Batcher:
     def _dispatch(self) -> None:
         self._dispatch_due = False
         now_s = self._clock()
-        if self._quarantine.calls or self._quarantine.target is not None:
-            self._serve_quarantine(now_s)
+        if self._isolation.calls or self._isolation.target is not None:
+            self._serve_isolated(now_s)
         while self._idle and (batch := self._next_batch(now_s)) is not None:
             self._send(self._idle.popleft(), batch, now_s)
 
@@ -282,7 +282,7 @@ class Batcher:
             return
         if waiting and self._may_grow:
             self._schedule()
-        elif waiting or self._quarantine.calls or self._quarantine.target is not None:
+        elif waiting or self._isolation.calls or self._isolation.target is not None:
             self._dispatch()
 
     def _take_back(self, target: BatchTarget, result: Outputs | TidegateError) -> None:
@@ -291,8 +291,8 @@ class Batcher:
             return
         if isinstance(result, _GONE):
             self.remove_target(target.id)
-        elif self._quarantine.target is target:
-            self._quarantine.busy = False
+        elif self._isolation.target is target:
+            self._isolation.busy = False
         else:
             self._idle.append(target)
 
@@ -311,7 +311,7 @@ class Batcher:
     def _hand_on(self, batch: Batch) -> None:
         """Give a batch whose target was gone before it had read it to the next one, as it is."""
         if batch.suspect:
-            self._quarantine.calls.extendleft(batch.calls)
+            self._isolation.calls.extendleft(batch.calls)
         elif self._targets:
             self._reruns.unreached.append(batch)
         else:
@@ -335,24 +335,24 @@ class Batcher:
             else:
                 self._fail_calls([call], died_twice(unread=unread) if lost else error)
         if lost:
-            self._quarantine.take_in(again, now_s, wait=not isinstance(error, TargetHung))
+            self._isolation.take_in(again, now_s, wait=not isinstance(error, TargetHung))
         else:
             self._reruns.again.extend(again)
 
-    def _serve_quarantine(self, now_s: float) -> None:
+    def _serve_isolated(self, now_s: float) -> None:
         """Run what a dead target left behind, one call at a time, on one target."""
-        quarantine = self._quarantine
-        if self._idle and quarantine.may_take(len(self._targets), now_s):
-            quarantine.target = self._idle.popleft()
-        while (call := quarantine.next_call()) is not None:
+        isolation = self._isolation
+        if self._idle and isolation.may_take(len(self._targets), now_s):
+            isolation.target = self._idle.popleft()
+        while (call := isolation.next_call()) is not None:
             calls = self._still_wanted([call], now_s)
-            if calls and quarantine.target is not None and (batch := self._made(calls)) is not None:
+            if calls and isolation.target is not None and (batch := self._made(calls)) is not None:
                 batch.released = "again"
                 batch.suspect = True
-                self._send(quarantine.target, batch, now_s)
+                self._send(isolation.target, batch, now_s)
             else:
-                quarantine.busy = False
-        free = quarantine.release()
+                isolation.busy = False
+        free = isolation.release()
         if free is not None:
             self._idle.append(free)
 
@@ -373,8 +373,8 @@ class Batcher:
             self._fail_calls([call], too_late(call))
         self._queue.purge()
         self._reruns.purge()
-        self._quarantine.purge()
-        if self._quarantine.calls or self._quarantine.target is not None:
+        self._isolation.purge()
+        if self._isolation.calls or self._isolation.target is not None:
             self._dispatch()
 
     def _fail_queue(self, error: TidegateError) -> None:

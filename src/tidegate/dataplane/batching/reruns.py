@@ -1,6 +1,6 @@
 """Calls that left the queue once and wait for a target again: batches no target has seen, and calls that run alone.
 
-Used by `batcher.py` only. Calls whose replica died while it computed them are `quarantine.py`'s.
+Used by `batcher.py` only. Calls whose replica died while it computed them are `isolation.py`'s.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ class HotProtocol(HttpToolsProtocol):
         self.data_received(head + b"\r\n\r\n" + rest)
 
     def _break(self, error: TidegateError) -> None:
-        """Give up reading; say so once the requests before this one are answered."""
+        """Stop reading; say so once the requests before this one are answered."""
         if self._broken is not None:
             return
         self.receiving_since_s = None

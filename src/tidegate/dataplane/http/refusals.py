@@ -36,7 +36,7 @@ def head_too_large() -> TooLarge:
 
 
 def unparsed(error: httptools.HttpParserError) -> TidegateError:
-    """Why the parser gave up; what one of its callbacks raised is a failure of ours, and no fault of the request."""
+    """Why the parser refused the bytes; what one of its callbacks raised is our failure, not the request's."""
     raised = error.__context__
     if isinstance(error, httptools.HttpParserCallbackError) and isinstance(raised, Exception):
         return as_error(raised)

@@ -133,8 +133,8 @@ class VersionPool:
 
     async def drain(self) -> None:
         """Answer what waits and what is in flight, then close. New calls must be going elsewhere already."""
-        give_up_s = self._parts.clock() + self._parts.limits.timeout_s
-        while self.outstanding and self._parts.clock() < give_up_s:
+        deadline_s = self._parts.clock() + self._parts.limits.timeout_s
+        while self.outstanding and self._parts.clock() < deadline_s:
             await asyncio.sleep(DRAIN_POLL_S)
         self.close()
 

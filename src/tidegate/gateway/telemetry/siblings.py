@@ -48,7 +48,7 @@ class AdminServer:
             writer.write(self._encode(await self._state()))
             await writer.drain()
         except ConnectionError:
-            pass  # the asker gave up waiting
+            pass  # the asker timed out
         finally:
             writer.close()
 

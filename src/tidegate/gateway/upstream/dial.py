@@ -101,7 +101,7 @@ class Dialer:
         except (OSError, ValueError) as error:
             return Unavailable(f"it cannot be reached ({error})")
         finally:
-            if connection is not None and outcome is not connection:  # also where whoever asked gave up meanwhile
+            if connection is not None and outcome is not connection:  # also where whoever asked timed out meanwhile
                 connection.close()
 
     async def hold(self, connection: HopConnection) -> None:

@@ -193,7 +193,7 @@ class UpstreamTarget:
             if self._batch is batch:
                 self._finish(as_error(error))
         else:
-            if self._batch is batch:  # else it was given up meanwhile
+            if self._batch is batch:  # else it timed out meanwhile
                 self._request = request
                 self._write_if_open()
         yield False
@@ -230,7 +230,7 @@ class UpstreamTarget:
 
     def _answered(self, answer: HopAnswer | None) -> None:
         batch = self._batch
-        if batch is None:  # it was given up a moment before
+        if batch is None:  # it timed out a moment before
             return
         if answer is not None and answer.status != 200 and self._was_turned_away(answer, batch):
             return
@@ -310,7 +310,7 @@ class UpstreamTarget:
             self._stop()
 
     def _watch(self) -> None:
-        """Give up on an answer that takes too long. One timer for each busy target, not one for each batch."""
+        """Time out an answer that takes too long. One timer for each busy target, not one for each batch."""
         batch = self._batch
         self._watching = batch is not None
         if batch is None:
@@ -321,7 +321,7 @@ class UpstreamTarget:
             self._went_down(f"it was not to be reached within {REACH_TIMEOUT_S:g} s")
         elif now_s - batch.sent_s >= self._answer_timeout_s and now_s >= max(call.deadline_s for call in batch.calls):
             late = f"no answer within {now_s - batch.sent_s:.1f} s"
-            self._give_up(late, DeadlineExceeded(f"replica {self.id} gave {late}"))
+            self._time_out(late, DeadlineExceeded(f"replica {self.id} gave {late}"))
         elif now_s >= self._ask_life_s and self._asking is None and not self.where.audience:
             self._asking = self._loop.create_task(self._ask_life(batch), name=f"life sign {self.id}")
 
@@ -340,9 +340,9 @@ class UpstreamTarget:
             self._ask_life_s = self._clock() + batch.hang_s
         else:
             late = f"no answer within {self._clock() - batch.sent_s:.1f} s, nor any sign of life"
-            self._give_up(late, TargetHung(f"replica {self.id} gave {late}"))
+            self._time_out(late, TargetHung(f"replica {self.id} gave {late}"))
 
-    def _give_up(self, why: str, error: TidegateError) -> None:
+    def _time_out(self, why: str, error: TidegateError) -> None:
         if self._connection is not None:
             self._connection.close()
         if self.up:

@@ -20,7 +20,7 @@ from tidegate.store.tables.alerts import OutboxRow
 from tidegate.wire.monitoring import alerts as wire
 
 BACKOFF = Backoff(first_s=5.0, longest_s=900.0)
-GIVE_UP_AFTER_S = 3 * 86_400.0
+DEAD_AFTER_S = 3 * 86_400.0
 """A receiver that fails for a weekend still hears what it missed."""
 OUTCOME_CHARS_MAX = 500
 DELIVERY_STATES = ("pending", "sent", "dead", "refused")
@@ -97,7 +97,7 @@ class Deliveries:
                 return
             row.attempts += 1
             row.outcome = why[:OUTCOME_CHARS_MAX]
-            if for_good or now - row.created_at >= GIVE_UP_AFTER_S:
+            if for_good or now - row.created_at >= DEAD_AFTER_S:
                 row.state, row.done_at = "dead", now
             else:
                 row.next_at = now + BACKOFF.delay_s(row.attempts, jitter)

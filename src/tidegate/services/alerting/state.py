@@ -103,7 +103,7 @@ class Alerting:
         for notice in outcome.notices:
             ids = [alert.id for alert, _ in notice.alerts]
             outbox.add(tx, outbox.NewDelivery("notice", notice.receiver, endpoint, payload(notice, self.url), ids), now)
-            outbox.give_up_oldest(tx, notice.receiver, now, TOO_MANY_WAIT)
+            outbox.dead_letter_oldest(tx, notice.receiver, now, TOO_MANY_WAIT)
         for deed in outcome.deeds:
             outbox.add(tx, self._action(deed, endpoint, row), now)
         return outcome

@@ -263,7 +263,7 @@ def _crashes(tx: Session, canary: CanaryRow, version: str) -> int:
 def _broken(tx: Session, canary: CanaryRow, tried_at: int) -> str:
     """Why the version cannot run: its replicas failed again and again. What the platform lacks is no such reason.
 
-    It was given up at `tried_at` (the endpoint's generation) or later: what failed before, it is tried anew.
+    It was quarantined at `tried_at` (the endpoint's generation) or later: what failed before, it is tried anew.
     """
     variant = rows.variant(tx, canary.endpoint, canary.version)
     if variant is None or variant.quarantined_generation is None or variant.quarantined_generation < tried_at:

@@ -45,9 +45,9 @@ def begin_or_step(
 ) -> bool:
     """Put these weights in effect, the automation's first or its next ones; `row` is the endpoint as `tx` reads it.
 
-    Where it begins, versions that were given up earlier are tried anew, as by a deployment. False where they come too
-    late: people have set the traffic since the revision that `weights` began at, a version is gone, or the endpoint is
-    going. Raises `AutomationRunning` where another automation runs, and `InvalidArgument`.
+    Where it begins, versions that were quarantined earlier are tried anew, as by a deployment. False where they come
+    too late: people have set the traffic since the revision that `weights` began at, a version is gone, or the endpoint
+    is going. Raises `AutomationRunning` where another automation runs, and `InvalidArgument`.
     """
     check_free(row, weights.kind, weights.name)
     begins = in_effect(row, weights.kind, weights.name) is None

@@ -88,9 +88,9 @@ class Shadows:
     def set(self, endpoint: str, request: ShadowRequest, who: Principal) -> ShadowView:
         """Have a version (a number or a label) listen to `share` percent; 0 ends what there is.
 
-        Another share leaves what was compared so far, another version begins anew. Asking again for one whose replicas
-        were given up starts them again. Raises `UnknownEndpoint`, `UnknownVersion`, `InvalidArgument`, `Conflict` for a
-        version that has traffic, and `SignatureDiffers`.
+        Another share leaves what was compared so far, another version begins anew. Asking again for one that is
+        quarantined starts its replicas again. Raises `UnknownEndpoint`, `UnknownVersion`, `InvalidArgument`, `Conflict`
+        for a version that has traffic, and `SignatureDiffers`.
         """
         if request.share == 0:
             return self.end(endpoint, who)

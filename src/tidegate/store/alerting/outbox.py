@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from tidegate.store.tables.alerts import OutboxRow
 
 PENDING_MAX = 1_000
-"""Messages of one notifier that wait; past them the oldest are given up."""
+"""Messages of one notifier that wait; past them the oldest are dead."""
 DONE_KEPT_MAX = 2_000
 ACTIONS = ("rollback", "hold", "webhook")
 
@@ -114,8 +114,8 @@ def figures(tx: Session) -> tuple[dict[tuple[str, str], int], float | None]:
     return {(target, state): number for target, state, number in tx.execute(query)}, oldest
 
 
-def give_up_oldest(tx: Session, target: str, now: float, why: str) -> int:
-    """Give up what a target has too much of; how many that were."""
+def dead_letter_oldest(tx: Session, target: str, now: float, why: str) -> int:
+    """Make what a target has too much of dead letters; returns how many."""
     mine = (OutboxRow.target == target) & (OutboxRow.state == "pending")
     last = tx.scalar(select(OutboxRow.id).where(mine).order_by(OutboxRow.id.desc()).offset(PENDING_MAX).limit(1))
     if last is None:
@@ -130,7 +130,7 @@ def drop_target(tx: Session, target: str) -> None:
 
 
 def forget_done(tx: Session) -> None:
-    """Keep the newest of what was sent, done or given up."""
+    """Keep the newest of what was sent, done or dead."""
     done = OutboxRow.state != "pending"
     last = tx.scalar(select(OutboxRow.id).where(done).order_by(OutboxRow.id.desc()).offset(DONE_KEPT_MAX).limit(1))
     if last is not None:

@@ -22,7 +22,7 @@ from tidegate.store.database.migrate import Schema, migrate, rehearse, schema_of
 from tidegate.system.exhaustion import no_descriptor_left
 
 BUSY_TIMEOUT_S = 15.0
-"""How long a writer waits for another process's transaction (a `tidegate down`, a backup) before it gives up."""
+"""How long a writer waits for another process's transaction (a `tidegate down`, a backup) before it fails."""
 
 BACKENDS = {"sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgresql"}
 """How users begin the URL, and what it means. The driver is this module's business."""

@@ -13,7 +13,7 @@ from tidegate.errors import DiskFull, InvalidArgument, MissingExtra, StoreUnavai
 
 READING = "tidegate_reading"
 LOCK_TIMEOUT_S = 15
-"""How long a writer waits for another's transaction before it gives up."""
+"""How long a writer waits for another's transaction before it fails."""
 WRITERS_LOCK = 0x7469_6465_6761_7465
 """Advisory lock of all writing transactions: "tidegate" in ASCII."""
 PAUSED_S = 4

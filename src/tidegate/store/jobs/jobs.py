@@ -172,7 +172,7 @@ def prune(tx: Session, keep: int) -> None:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A job that was given up, as the dead-letter queue gets it."""
+    """An abandoned job, as the dead-letter queue gets it."""
 
     job: str
     kind: str

@@ -292,7 +292,7 @@ class JobRow(Base):
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
-    # with a broker (written by loops/dispatch; a claim clears the first, and a job that is given up sets the other)
+    # with a broker (written by loops/dispatch; a claim clears the first, and an abandoned job sets the other)
     notified_at: Mapped[float | None] = mapped_column("nudged_at")  # a message went then, by the database's clock
     dead_letter: Mapped[str | None] = mapped_column(String(8))  # due, sent
     # who asked for it (core.access.Principal): what it changes is audited in that name

@@ -1,4 +1,4 @@
-"""Calls whose replica died while it computed them, and the one replica set aside to run each of them alone.
+"""Calls whose replica died while it computed them, and the one replica that is isolated to run each of them alone.
 
 Used by `batcher.py` only. A row that kills its process is among them, nobody knows which: it must not meet the replicas
 that serve everybody else.
@@ -17,8 +17,8 @@ COMEBACK_WAIT_S = 10.0
 """How long the calls wait for a replica to be started anew rather than take the last one that lives."""
 
 
-class Quarantine:
-    """`target` is the replica set aside, None while there is none. `busy` is whether it computes one of the calls."""
+class Isolation:
+    """`target` is the isolated replica, None while there is none. `busy` is whether it computes one of the calls."""
 
     def __init__(self) -> None:
         self.calls: deque[Call] = deque()
@@ -35,7 +35,7 @@ class Quarantine:
         self._last_one_from_s = now_s + (min(COMEBACK_WAIT_S, left_s / 2) if wait else 0.0)
 
     def may_take(self, lives: int, now_s: float) -> bool:
-        """Whether one of so many living replicas may be set aside: the last one only when waiting does not help."""
+        """Whether one of `lives` living replicas may be isolated: the last one only when waiting does not help."""
         return self.target is None and bool(self.calls) and (lives > 1 or now_s >= self._last_one_from_s)
 
     def next_call(self) -> Call | None:
