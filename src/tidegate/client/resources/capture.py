@@ -25,6 +25,9 @@ from tidegate.wire.capture.capture import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+QUERY_TIMEOUT_S = 60.0
+"""Longer than a query may take (30 s), so that what the platform says of one that did is heard."""
+
 
 @dataclass(frozen=True)
 class CaptureClient:
@@ -79,7 +82,8 @@ class CaptureClient:
 
     def _asked(self, endpoint: str, request: CaptureQueryRequest, headers: dict[str, Any]) -> bytes:
         sent = orjson.dumps(msgspec.to_builtins(request))
-        return self.api.raw("POST", f"{API}/endpoints/{part(endpoint)}/capture/query", sent, headers).data
+        path = f"{API}/endpoints/{part(endpoint)}/capture/query"
+        return self.api.raw("POST", path, sent, headers, QUERY_TIMEOUT_S).data
 
 
 def _settings(endpoint: str) -> str:
