@@ -295,6 +295,11 @@ class Settings(CloudSettings):
         "Batches that one instance on Cloud Run is given at once; it computes one after the other.",
         (1, 250),
     )
+    cloudrun_secrets: bool = _setting(
+        False,
+        "TIDEGATE_CLOUDRUN_SECRETS",
+        "Keep the keys of replicas on Cloud Run in Secret Manager, and not in the environment of their revisions.",
+    )
     image_base: str | None = _setting(
         None,
         "TIDEGATE_IMAGE_BASE",

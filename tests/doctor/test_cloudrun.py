@@ -55,6 +55,11 @@ def test_what_is_missing_is_named_with_what_to_type(google: FakeServer, tmp_path
     assert "gcloud iam roles create tidegate --project demo-project --file deploy/cloudrun/role.yaml" in str(
         caught.value
     )
+    env = dict(os.environ) | {"TIDEGATE_CLOUDRUN_SECRETS": "true"}
+    google.fake.denied = {"secretmanager.secrets.delete"}
+    assert cloudrun.cloudrun(facts(tmp_path))[0] is FindingState.OK, "keys are in no secrets"
+    with pytest.raises(EngineDenied, match=r"update tidegate .*--add-permissions secretmanager\.secrets\.delete'"):
+        cloudrun.cloudrun(facts(tmp_path, env))
     google.fake.denied = {ACT_AS}
     with pytest.raises(EngineDenied, match=r"may not start replicas as replicas@.*roles/iam\.serviceAccountUser"):
         cloudrun.cloudrun(facts(tmp_path))

@@ -20,13 +20,14 @@ def cloudrun(facts: DoctorFacts) -> Verdict:
     from tidegate.adapters.cloudrun.api import CloudRunApi, Missing
     from tidegate.adapters.cloudrun.credentials import GoogleCredentials
     from tidegate.adapters.cloudrun.place import place_of
-    from tidegate.adapters.cloudrun.rights import ACT_AS, RIGHTS, missing_words
+    from tidegate.adapters.cloudrun.rights import ACT_AS, RIGHTS, SECRET_RIGHTS, missing_words
 
     place = place_of(settings, facts.env)
     api = CloudRunApi(place, GoogleCredentials())
     services = len(api.services())
     try:
-        missing = api.missing_rights(list(RIGHTS))
+        rights = [*RIGHTS, *(SECRET_RIGHTS if place.key_secrets else ())]
+        missing = api.missing_rights(rights)
     except EngineUnavailable as error:  # the API of projects is another one, which may not be enabled
         return FindingState.NOTE, f"Cloud Run in {place.region} answers; which rights there are is unknown ({error})"
     if missing:
@@ -46,6 +47,6 @@ def cloudrun(facts: DoctorFacts) -> Verdict:
             f"add-iam-policy-binding {account} --member serviceAccount:PLATFORM --role roles/iam.serviceAccountUser'"
         )
     return FindingState.OK, (
-        f"Cloud Run in {place.region} of {place.project} answers ({services} services), all {len(RIGHTS) + 1} rights "
+        f"Cloud Run in {place.region} of {place.project} answers ({services} services), all {len(rights) + 1} rights "
         "that are needed"
     )

@@ -9,7 +9,7 @@ import pytest
 
 from support.wait import until
 from support.workload_subjects.cloudrun import NODE_KEY, REPOSITORY, CloudRunSubject
-from tidegate.adapters.cloudrun.rights import ACT_AS, RIGHTS
+from tidegate.adapters.cloudrun.rights import ACT_AS, RIGHTS, SECRET_RIGHTS
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery
 from tidegate.core.routing.targets import Address, address_of
@@ -361,6 +361,37 @@ def test_every_right_that_is_asked_for_is_used_and_no_other(subject: CloudRunSub
     assert fake.used - {ACT_AS} <= set(RIGHTS)
     of_registries = {"artifactregistry.repositories.downloadArtifacts"}
     assert set(RIGHTS) - fake.used == of_registries | ({"run.operations.get"} - fake.used)
+
+
+def test_keys_may_be_kept_in_secret_manager_and_go_with_their_workload(
+    subject: CloudRunSubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEGATE_CLOUDRUN_SECRETS", "true")
+    workloads, spec, fake = subject.workloads(), subject.good(), subject.server.fake
+    fake.denied = {"secretmanager.versions.add"}
+    with pytest.raises(EngineUnavailable, match=r"'secretmanager.versions.add' denied"):
+        workloads.apply(spec)
+    assert not fake.services, "nothing is made without its key"
+    fake.denied = set()
+    workloads.apply(spec)
+    instance = ready(workloads)
+    assert subject.ask(instance) == 200
+    name, key = f"tidegate-churn-v1-{spec.key.suffix}-{subject.platform}", replica_key(NODE_KEY, instance_key(instance))
+    assert fake.secrets == {name: [key]}
+    (container,) = fake.service("tidegate-churn")["template"]["containers"]
+    told = {one["name"]: one for one in container["env"]}
+    assert told["TIDEGATE_API_KEY"]["valueSource"] == {"secretKeyRef": {"secret": name, "version": "1"}}
+    assert key not in str(fake.services), "nor anywhere else in plain text"
+    wider = replace(spec, count=2)
+    workloads.apply(wider)
+    assert fake.secrets == {name: [key, key]}, "another revision has a version of its own"
+    workloads.delete(spec.key, 1)
+    assert fake.secrets == {}
+    assert fake.used - {ACT_AS} - set(RIGHTS) == set(SECRET_RIGHTS)
+
+
+def instance_key(instance: Instance) -> str:
+    return address_of_instance(instance).credential
 
 
 def test_without_googles_library_what_runs_is_unknown(

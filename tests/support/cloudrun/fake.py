@@ -70,6 +70,7 @@ class FakeCloudRun:
     revisions: dict[str, dict[str, Running]] = field(default_factory=dict)
     operations: dict[str, dict[str, Any]] = field(default_factory=dict)
     doors: dict[str, Door] = field(default_factory=dict)
+    secrets: dict[str, list[str]] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -230,7 +231,8 @@ class FakeCloudRun:
         kept = {key: value for key, value in template.items() if key != "revision"}
         revision = kept | {"name": f"{self.parent}/services/{service}/revisions/{name}", "service": service}
         revision["conditions"] = [{"type": "Ready", "state": PENDING}]
-        return Running(revision, self.images.get(kept["containers"][0]["image"]), self.folder / f"{name}.log")
+        image = self.images.get(kept["containers"][0]["image"])
+        return Running(revision, image, self.folder / f"{name}.log", self.secrets)
 
     # -- what goes on by itself ----------------------------------------------------------------------------------------
 
@@ -320,7 +322,7 @@ class FakeCloudRun:
     def _retire(self, *ended: Running) -> None:
         for running in ended:
             running.stop()
-            self._ends.append(Running(running.revision, None, running.log, list(running.instances)))
+            self._ends.append(Running(running.revision, None, running.log, self.secrets, list(running.instances)))
             running.instances = []
 
     # -- fronts --------------------------------------------------------------------------------------------------------

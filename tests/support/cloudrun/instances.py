@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,11 +118,14 @@ class Instance:
 
 @dataclass
 class Running:
-    """A revision's instances. `started_at` is when the first one was; `log` is what all of them write to."""
+    """A revision's instances. `started_at` is when the first one was; `log` is what all of them write to; `secrets` are
+    the project's, with the values of each one's versions.
+    """
 
     revision: dict[str, Any]
     image: Image | None
     log: Path
+    secrets: Mapping[str, list[str]]
     instances: list[Instance] = field(default_factory=list)
     started_at: float = field(default_factory=clock.monotonic)
 
@@ -147,7 +151,12 @@ class Running:
 
     def start(self, addresses: Addresses) -> Instance:
         assert self.image is not None
-        made = Instance(addresses.take(), self.image, self.container, self.log)
+        env = [one for one in self.container.get("env", []) if "value" in one]
+        for one in self.container.get("env", []):
+            if "valueSource" in one:
+                ref = one["valueSource"]["secretKeyRef"]
+                env.append({"name": one["name"], "value": self.secrets[ref["secret"]][int(ref["version"]) - 1]})
+        made = Instance(addresses.take(), self.image, self.container | {"env": env}, self.log)
         self.instances.append(made)
         return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
@@ -65,7 +66,7 @@ class FakeServer:
 
     def env(self) -> dict[str, str]:
         """What has a platform meet this server instead of Google's."""
-        apis = ("RUN", "LOGGING", "IAM", "CLOUDRESOURCEMANAGER")
+        apis = ("RUN", "LOGGING", "IAM", "CLOUDRESOURCEMANAGER", "SECRETMANAGER")
         return {
             "GOOGLE_APPLICATION_CREDENTIALS": str(self.fake.issuer.key_file(self.fake.folder, self.url)),
             "SSL_CERT_FILE": str(self.fake.authority.ca_file),
@@ -124,6 +125,8 @@ class FakeServer:
             self._need("logging.logEntries.list")
             service, revision = re.findall(r'(?:service|revision)_name="([^"]*)"', body["filter"])
             return {"entries": fake.log_entries(service, revision, body["pageSize"])}
+        if "/secrets" in path:
+            return self._of_secrets(method, path.removeprefix(f"/v1/projects/{fake.project}/secrets"), params, body)
         if path.endswith(":testIamPermissions"):
             if "serviceAccounts" in path and f"replicas@{fake.project}" not in path:
                 raise Refusal(404, "NOT_FOUND", "Unknown service account.")
@@ -139,6 +142,25 @@ class FakeServer:
                 raise Refusal(404, "NOT_FOUND", "Operation not found.")
             return found
         return self._of_services(method, parts, params, body)
+
+    def _of_secrets(self, method: str, rest: str, params: Mapping[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        """Secret Manager: secrets of the project, each with its versions."""
+        secrets, name = self.fake.secrets, rest.strip("/").partition(":")[0]
+        if method == "POST" and not name:
+            self._need("secretmanager.secrets.create")
+            if params["secretId"] in secrets:
+                raise Refusal(409, "ALREADY_EXISTS", f"Secret [{params['secretId']}] already exists.")
+            secrets[params["secretId"]] = []
+            return {"name": f"projects/123/secrets/{params['secretId']}"} | body
+        if name not in secrets:
+            raise Refusal(404, "NOT_FOUND", f"Secret [projects/123/secrets/{name}] not found.")
+        if method == "DELETE":
+            self._need("secretmanager.secrets.delete")
+            del secrets[name]
+            return {}
+        self._need("secretmanager.versions.add")
+        secrets[name].append(base64.b64decode(body["payload"]["data"]).decode())
+        return {"name": f"projects/123/secrets/{name}/versions/{len(secrets[name])}", "state": "ENABLED"}
 
     def _of_services(
         self, method: str, parts: list[str], params: Mapping[str, str], body: dict[str, Any]

@@ -26,6 +26,7 @@ CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 20.0
 ANSWER_BYTES_MAX = 32 << 20
 PAGE_SIZE, PAGES_MAX = 100, 100
 LOG_LINES_MAX = 1000
+SECRETS = "secretmanager.googleapis.com"
 AWAY = Backoff(first_s=0.5, longest_s=10.0)
 
 _objects = json_decoder(dict[str, Any])
@@ -244,9 +245,10 @@ class CloudRunApi:
 def _unavailable(status: int, message: str, said: Mapping[str, Any], call: str) -> EngineUnavailable:
     reasons = {str(one.get("reason", "")) for one in said.get("details") or [] if isinstance(one, dict)}
     if "SERVICE_DISABLED" in reasons:
+        secrets = f" {SECRETS}" if "/secrets" in call else ""
         return EngineDenied(
             f"an API of Google's is not enabled in this project ({message}): run 'gcloud services enable "
-            "run.googleapis.com logging.googleapis.com iam.googleapis.com'"
+            f"run.googleapis.com logging.googleapis.com iam.googleapis.com{secrets}'"
         )
     if status == 401:
         return EngineDenied(

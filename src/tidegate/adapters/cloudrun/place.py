@@ -14,6 +14,7 @@ APIS = {
     "logging": "https://logging.googleapis.com",
     "iam": "https://iam.googleapis.com",
     "cloudresourcemanager": "https://cloudresourcemanager.googleapis.com",
+    "secretmanager": "https://secretmanager.googleapis.com",
 }
 OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_"
 """What the gcloud command too takes another address of an API from: a Private Service Connect endpoint, for example."""
@@ -24,13 +25,16 @@ _ACCOUNT = re.compile(r"[^@\s]+@[^@\s]+\.gserviceaccount\.com")
 
 @dataclass(frozen=True)
 class CloudRunPlace:
-    """`parent` is what services are called under; `service_account` whom replicas run as."""
+    """`parent` is what services are called under; `service_account` whom replicas run as. `key_secrets`: their keys are
+    kept in Secret Manager.
+    """
 
     project: str
     region: str
     service_account: str
     concurrency: int
     apis: Mapping[str, str]
+    key_secrets: bool = False
 
     @property
     def parent(self) -> str:
@@ -63,4 +67,5 @@ def place_of(settings: Settings, env: Mapping[str, str]) -> CloudRunPlace:
         str(settings.cloudrun_service_account),
         settings.cloudrun_concurrency,
         apis,
+        settings.cloudrun_secrets,
     )

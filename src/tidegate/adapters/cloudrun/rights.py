@@ -18,6 +18,12 @@ RIGHTS: dict[str, str] = {
     "artifactregistry.repositories.downloadArtifacts": "have Cloud Run pull an image: whoever deploys needs it too",
 }
 """In the project, by what each is for."""
+SECRET_RIGHTS: dict[str, str] = {
+    "secretmanager.secrets.create": "make the secret with the key of a workload's replicas",
+    "secretmanager.versions.add": "put the key into it",
+    "secretmanager.secrets.delete": "delete it with the workload",
+}
+"""The same, with `TIDEGATE_CLOUDRUN_SECRETS` alone: they are not in the role's file."""
 ACT_AS = "iam.serviceAccounts.actAs"
 """On the service account that replicas run as (roles/iam.serviceAccountUser), and on no other."""
 
@@ -34,6 +40,11 @@ def role() -> dict[str, object]:
 
 def missing_words(missing: list[str], project: str) -> str:
     """In a sentence, what to type."""
+    if set(missing) <= SECRET_RIGHTS.keys():
+        return (
+            f"these credentials lack {', '.join(missing)}, which TIDEGATE_CLOUDRUN_SECRETS needs: 'gcloud iam roles "
+            f"update tidegate --project {project} --add-permissions {','.join(missing)}'"
+        )
     return (
         f"these credentials lack {', '.join(missing)}: give their account the role in deploy/cloudrun/role.yaml "
         f"('gcloud iam roles create tidegate --project {project} --file deploy/cloudrun/role.yaml', then 'gcloud "

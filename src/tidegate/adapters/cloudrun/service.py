@@ -76,9 +76,17 @@ class InstanceBounds:
 
 
 @dataclass(frozen=True)
+class KeySecret:
+    """A version of a secret of Secret Manager that has a replica's key."""
+
+    secret: str
+    version: str
+
+
+@dataclass(frozen=True)
 class ReplicaContainer:
     """What the container of a revision is made of. `key` is what gateways show it, `drain_s` how long one that ends may
-    finish what it has.
+    finish what it has. `in_secret`: the key shall be in Secret Manager.
     """
 
     image: str
@@ -87,6 +95,7 @@ class ReplicaContainer:
     service_account: str
     concurrency: int
     drain_s: float
+    in_secret: bool = False
 
 
 # -- names ----------------------------------------------------------------------------------------------------------
@@ -211,14 +220,19 @@ def shape_of(placement: Placement, bounds: InstanceBounds, replica: ReplicaConta
     """Twelve hexadecimal digits. They change with all that makes another revision, not with how its start is probed."""
     told = (cloudrun_size(placement.cpus, placement.memory_bytes), bounds, replica.image, replica.service_account)
     env = [("TIDEGATE_DRAIN_S", f"{replica.drain_s:g}")]
-    text = f"{told!r}\0{replica.concurrency}\0{env!r}\0{replica.key}"
+    text = f"{told!r}\0{replica.concurrency}\0{env!r}\0{replica.key}" + ("\0secret" if replica.in_secret else "")
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def template_of(spec: WorkloadSpec, bounds: InstanceBounds, replica: ReplicaContainer, revision: str) -> dict[str, Any]:
-    """The whole of a revision: nothing of an earlier one's is left to the engine's memory."""
+def template_of(
+    spec: WorkloadSpec, bounds: InstanceBounds, replica: ReplicaContainer, revision: str, key: KeySecret | None = None
+) -> dict[str, Any]:
+    """The whole of a revision: nothing of an earlier one's is left to the engine's memory. `key`: where its key is."""
     cpus, memory_mib = cloudrun_size(spec.key.placement.cpus, spec.key.placement.memory_bytes)
-    env = replica_env(spec.key.version, replica.drain_s, cpus) | {KEY: replica.key}
+    env = replica_env(spec.key.version, replica.drain_s, cpus)
+    source: dict[str, Any] = {"value": replica.key}
+    if key is not None:
+        source = {"valueSource": {"secretKeyRef": {"secret": key.secret, "version": key.version}}}
     scaling: dict[str, Any] = {"minInstanceCount": bounds.min, "maxInstanceCount": max(bounds.max, 1)}
     if bounds.cpu is not None:
         scaling["cpuUtilization"] = bounds.cpu
@@ -239,7 +253,7 @@ def template_of(spec: WorkloadSpec, bounds: InstanceBounds, replica: ReplicaCont
                 "name": CONTAINER,
                 "image": replica.image,
                 "args": list(ARGS),
-                "env": by_name(env),
+                "env": [*by_name(env), {"name": KEY} | source],
                 "ports": [{"name": "http1", "containerPort": HTTP_PORT}],
                 "resources": {
                     "limits": {"cpu": str(cpus), "memory": f"{memory_mib}Mi"},

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from tidegate.adapters.cloudrun import reading
+from tidegate.adapters.cloudrun import key_secrets, reading
 from tidegate.adapters.cloudrun import service as s
 from tidegate.adapters.cloudrun.api import Changed, CloudRunApi, Refused
 from tidegate.adapters.cloudrun.credentials import GoogleCredentials
@@ -103,7 +103,7 @@ class CloudRunWorkloads:
             facts = dict(sorted(facts.items()))
             wanted: dict[str, Any] = {"traffic": self._traffic(facts, spec.routed, found, revision)}
             if anew:
-                template = s.template_of(spec, bounds, replica, revision)
+                template = s.template_of(spec, bounds, replica, revision, self._kept(spec, replica))
                 wanted |= s.service_of(self._parts.platform, spec.key.endpoint, found, template, facts)
                 if found:
                     api.update(name, wanted)
@@ -161,6 +161,8 @@ class CloudRunWorkloads:
 
         self._changed(name, token, change)
         self._sweep(name)
+        if api.place.key_secrets:
+            key_secrets.delete(api, self._parts.platform, s.credential_of(key))
 
     def logs(self, handle: Handle, lines_max: int) -> list[str]:
         """See the port: from Cloud Logging."""
@@ -267,8 +269,20 @@ class CloudRunWorkloads:
         kept = "" if before is None or before.revision in spec.ending else before.image
         image = kept or self._delivered(spec, place)
         key = self._parts.key_of(s.credential_of(spec.key))
-        digest = _manifest(spec).digest
-        return s.ReplicaContainer(image, key, digest, place.service_account, place.concurrency, self._parts.drain_s)
+        return s.ReplicaContainer(
+            image,
+            key,
+            _manifest(spec).digest,
+            place.service_account,
+            place.concurrency,
+            self._parts.drain_s,
+            in_secret=place.key_secrets,
+        )
+
+    def _kept(self, spec: WorkloadSpec, replica: s.ReplicaContainer) -> s.KeySecret | None:
+        if not replica.in_secret:
+            return None
+        return key_secrets.keep(self._connected(), self._parts.platform, s.credential_of(spec.key), replica.key)
 
     def _delivered(self, spec: WorkloadSpec, place: CloudRunPlace) -> str:
         delivery = self._parts.deliver(spec)
