@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
+from support.console_pages import pages_of
 from support.models import Models
 from support.platform import Platform
 from support.services import missing
@@ -15,18 +16,6 @@ from support.services.chromium import Chromium
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-PAGES = (
-    *("/", "/deploy", "/deploy?allow_pickle=ask", "/models", "/models/axe", "/models/axe/versions/1", "/jobs"),
-    *("/jobs/none", "/deployments/axe/1", "/endpoints/axe", "/endpoints/axe/monitoring?rows=newest"),
-    *(
-        "/alerts",
-        "/endpoints/axe/alert-rules",
-        "/endpoints/axe/shadow",
-        "/endpoints/axe/experiments",
-        "/endpoints/axe/experiments/compare",
-        "/endpoints/axe/canary",
-    ),
-)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +40,10 @@ def test_axe_finds_nothing(
     page.wait_for_url(f"{platform.url}/")
     page.emulate_media(color_scheme=scheme)
     found: list[tuple[str, str, list[str]]] = []
-    for path in (*PAGES, f"/jobs/{job}"):
+    for path in pages_of("axe", job, "compare"):
         page.goto(platform.url + path)
         page.locator("main h1").wait_for()
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
         page.evaluate(axe)
         result: dict[str, Any] = page.evaluate("rules => axe.run({ runOnly: rules })", RULES)
         assert result["passes"]

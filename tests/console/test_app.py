@@ -8,9 +8,11 @@ from typing import Any, cast
 
 import httpx
 
+from support.console_pages import left_out, pages_of
 from tidegate.client.transport.in_process import InProcess
 from tidegate.console.app import Console
 from tidegate.console.asking import Ask, ConsolePlatform, PageRoute, Shown
+from tidegate.console.pages import ROUTES
 
 
 class _Said:
@@ -44,3 +46,9 @@ def test_a_page_is_made_in_a_thread_and_not_in_the_loop_of_the_server() -> None:
     assert "this was said" in asyncio.run(asked())
     assert said.threads
     assert threading.current_thread() not in said.threads
+
+
+def test_tests_that_go_through_all_pages_leave_none_out() -> None:
+    routes = [route.path for route in ROUTES if route.method == "GET"]
+    assert left_out(routes, pages_of("churn")) == []
+    assert left_out([*routes, "/somewhere/{else}"], pages_of("churn")) == ["/somewhere/{else}"]

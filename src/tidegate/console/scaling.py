@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tidegate.client.resources.options import ScaleOptions
+from tidegate.console import words
 from tidegate.console.watching.spans import span_s, written
 from tidegate.errors import InvalidArgument
 from tidegate.wire.endpoints.scaling import Scale, ScaleDecision, ScalingView
@@ -48,9 +49,9 @@ def fixed(form: Mapping[str, str]) -> int:
 def bounds(form: Mapping[str, str]) -> ScaleOptions:
     """From so many to so many, by a target; what is left empty stays as it is. Raises `InvalidArgument`."""
     asked: ScaleOptions = {}
-    for name, words in _FIELDS:
+    for name, said in _FIELDS:
         if form.get(name, "").strip():
-            asked[name] = _whole(form[name], words)
+            asked[name] = _whole(form[name], said)
     if form.get("target", "").strip():
         asked["target"] = f"{form.get('metric', '')}={form['target'].strip()}"
     if form.get("idle", "").strip():
@@ -82,15 +83,15 @@ def _load(one: ScaleDecision) -> str | None:
     samples = one.samples
     if samples is None or samples.stable is None:
         return None
-    return f"{samples.stable:.3g} {METRICS.get(samples.metric, samples.metric)}"
+    return f"{words.amount(samples.stable)} {METRICS.get(samples.metric, samples.metric)}"
 
 
 def _need(one: ScaleDecision) -> int | None:
     return None if one.samples is None else one.samples.need
 
 
-def _whole(text: str, words: str) -> int:
+def _whole(text: str, said: str) -> int:
     text = text.strip()
     if not text.isascii() or not text.isdecimal() or len(text) > 9:
-        raise InvalidArgument(f"{words}: {text[:40]!r} is no number of replicas", field=words)
+        raise InvalidArgument(f"{said}: {text[:40]!r} is no number of replicas", field=said)
     return int(text)

@@ -95,6 +95,15 @@ def rate(per_s: float | None) -> str:
     return f"{per_s:.1f}/s" if per_s >= 0.1 else f"{per_s * 60:.1f}/min"
 
 
+def amount(value: float) -> str:
+    """Three digits, and 0 for what is next to nothing.
+
+    >>> [amount(value) for value in (0.000032, 0.0312, 12.345, 1234.0)]
+    ['0', '0.0312', '12.3', '1,234']
+    """
+    return f"{value:,.0f}" if value >= 100 or value < 0.001 else f"{value:.3g}"
+
+
 def share(part: float | None, whole: float | None) -> str:
     """Part of the whole in percent; unknown where there is no whole."""
     return f"{100 * part / whole:.2f} %" if part is not None and whole else UNKNOWN

@@ -41,11 +41,11 @@ def _page(ask: Ask, problem: TidegateError | None = None) -> Shown:
 
 
 def _row(job: Job) -> dict[str, Any]:
-    error = job.error or {}
+    error, said = job.error or {}, _said(job)
     return {
         "job": job,
-        "said": _said(job),
-        "log": [_on_a_page(line) for line in job.log],
+        "said": said,
+        "log": [line for line in map(_on_a_page, job.log) if not job.error or line != said],  # which is said above
         "code": str(error.get("code") or ""),
         "ended": has_ended(job),
         "ending": not has_ended(job) and bool(job.cancelled_by),

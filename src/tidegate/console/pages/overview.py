@@ -103,7 +103,7 @@ def figures(load: LoadView | None) -> dict[str, Any]:
         "errors": words.share(load.errors_per_s, load.requests_per_s),
         "p50": words.duration(load.p50_s),
         "p95": words.duration(load.p95_s),
-        "concurrency": f"{load.concurrency:.2g}",
+        "concurrency": words.amount(load.concurrency),
         "silent": load.gateways_silent,
     }
 

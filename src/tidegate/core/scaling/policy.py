@@ -236,7 +236,7 @@ def _check_idle(spec: Scaling) -> None:
     if spec.idle_s is None:
         if spec.min_replicas == 0:
             raise InvalidArgument(
-                "a minimum of 0 needs --idle: after how long without a request to sleep", field="idle_s"
+                "a minimum of 0 needs --idle (asleep after): how long without a request, such as 5m", field="idle_s"
             )
         return
     _check_range("idle_s", spec.idle_s, 1.0, DELAY_S_MAX)
