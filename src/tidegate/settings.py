@@ -25,8 +25,8 @@ AUDIT_ROWS_MAX = 100_000
 def _url_setting(env: str, doc: str, example: str, *further_schemes: str) -> Any:
     """A server's address, unset by default; it begins as `example` does, or with one of the further schemes."""
     schemes = (urlsplit(example).scheme, *further_schemes)
-    told = {"env": env, "doc": f"{doc}: {example}.", "allowed": None, "schemes": schemes, "example": example}
-    return field(default=None, metadata=told)
+    metadata = {"env": env, "doc": f"{doc}: {example}.", "allowed": None, "schemes": schemes, "example": example}
+    return field(default=None, metadata=metadata)
 
 
 @dataclass(frozen=True)

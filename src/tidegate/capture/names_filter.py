@@ -56,11 +56,11 @@ class WantedNames:
 
     def may_be_in(self, footer: Mapping[bytes, bytes] | None) -> bool:
         """Whether a file with this footer may have any of them; True where it does not say, or says it otherwise."""
-        told = (footer or {}).get(ENTRY)
-        if told is None or self.hashes is None:
+        entry = (footer or {}).get(ENTRY)
+        if entry is None or self.hashes is None:
             return True
         try:
-            packed = np.frombuffer(base64.b64decode(told, validate=True), np.uint8)
+            packed = np.frombuffer(base64.b64decode(entry, validate=True), np.uint8)
         except ValueError:
             return True
         left = self.hashes

@@ -190,13 +190,13 @@ def _failures(record: FailureRecord) -> Iterator[tuple[str, float, dict[str, Any
     for call in record.calls:
         own = {"id": call.id, "key": call.unit, "duration_ms": call.duration_s * 1000}
         made = decided(call.decision)
-        told = {"code": call.code, "reason": call.reason, "calls": 1}
-        yield _failures_table(made), call.at_s, own | _of_decision(made) | told
+        failure = {"code": call.code, "reason": call.reason, "calls": 1}
+        yield _failures_table(made), call.at_s, own | _of_decision(made) | failure
     for group in record.omitted:
         nobody = {"id": None, "key": None, "duration_ms": None}
         made = decided(group.decision)
-        told = {"code": group.code, "reason": group.reason, "calls": group.calls}
-        yield _failures_table(made), record.since_s, nobody | _of_decision(made) | told
+        failure = {"code": group.code, "reason": group.reason, "calls": group.calls}
+        yield _failures_table(made), record.since_s, nobody | _of_decision(made) | failure
 
 
 def _failures_table(decision: Decision | None) -> str:

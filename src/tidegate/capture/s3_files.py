@@ -192,13 +192,13 @@ def _join(*parts: str) -> str:
 
 def _as_if(found: Iterable[pafs.FileInfo], prefix: str) -> dict[str, list[tuple[float, int, float]]]:
     """By file's name: as if written when, for which size in bytes, and when that was said."""
-    told: dict[str, list[tuple[float, int, float]]] = {}
+    pages: dict[str, list[tuple[float, int, float]]] = {}
     for info in found:
         name, _, said = info.path.removeprefix(prefix).rpartition("@")
         written, _, size = said.rpartition("-")
         with contextlib.suppress(ValueError):
-            told.setdefault(name, []).append((float(written), int(size), info.mtime_ns / 1e9))
-    return told
+            pages.setdefault(name, []).append((float(written), int(size), info.mtime_ns / 1e9))
+    return pages
 
 
 def _dated(file: CaptureFile, as_if: dict[str, list[tuple[float, int, float]]]) -> CaptureFile:

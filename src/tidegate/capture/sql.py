@@ -209,8 +209,8 @@ def main(argv: list[str] | None = None) -> int:
     except MemoryError:
         return _fail(QueryTooLarge("what the query reads does not fit into its memory: narrow its time"))
     except (OSError, pa.ArrowException) as error:
-        told = getattr(error, "strerror", None) or error
-        return _fail(CaptureUnreadable(f"what was captured cannot be read: {told}"))
+        why = getattr(error, "strerror", None) or error
+        return _fail(CaptureUnreadable(f"what was captured cannot be read: {why}"))
     return 0
 
 

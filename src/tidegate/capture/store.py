@@ -240,10 +240,10 @@ class _Query:
         return [number for number, one in enumerate(groups) if place is None or self._may_have(one.column(place))]
 
     def _may_have(self, column: pq.ColumnChunkMetaData) -> bool:
-        told = column.statistics
-        if told is None or not told.has_min_max:
+        statistics = column.statistics
+        if statistics is None or not statistics.has_min_max:
             return True
-        return bool(told.min.timestamp() < self.until_s and told.max.timestamp() >= self.since_s)
+        return bool(statistics.min.timestamp() < self.until_s and statistics.max.timestamp() >= self.since_s)
 
     def cut(self, made: pa.Table) -> pa.Table:
         """Its rows of the time and version."""

@@ -105,8 +105,8 @@ class Console:
             response = _failed(request, error)
         except Exception as error:
             failure_id = log_failure(log, f"{request.method} {request.scope['path']!r}", error)
-            told = f"the server failed; its log has the details under id {failure_id}"
-            response = _failed(request, Internal(told, id=failure_id))
+            message = f"the server failed; its log has the details under id {failure_id}"
+            response = _failed(request, Internal(message, id=failure_id))
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:

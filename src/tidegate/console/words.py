@@ -137,8 +137,8 @@ def placed(endpoint: Endpoint) -> str:
     """`pods on Kubernetes, each with at most 2 CPU, 512 MiB`: where replicas run, and the amounts that were given."""
     most = _amounts(endpoint.cpus, endpoint.memory_bytes)
     kept = _amounts(endpoint.cpu_request, endpoint.memory_request_bytes)
-    told = (most and f"at most {most}", kept and f"{kept} kept free")
-    each = " and ".join(part for part in told if part)
+    limits = (most and f"at most {most}", kept and f"{kept} kept free")
+    each = " and ".join(part for part in limits if part)
     return PLACES.get(endpoint.backend, endpoint.backend) + (f", each with {each}" if each else "")
 
 

@@ -28,8 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     except TidegateError as error:
         sys.stderr.write(f"error: {error.message}\n")
         return error.exit_code
-    told = f"made {', '.join(made)}" if made else "all keys were there"
-    sys.stdout.write(f"Secret '{given.secret}' in namespace '{api.namespace}': {told}\n")
+    text = f"made {', '.join(made)}" if made else "all keys were there"
+    sys.stdout.write(f"Secret '{given.secret}' in namespace '{api.namespace}': {text}\n")
     return 0
 
 

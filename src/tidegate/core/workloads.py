@@ -40,8 +40,8 @@ class WorkloadKey:
         it has one day change no name of today.
         """
         said = {name: value for name, value in vars(self.placement).items() if value is not None}
-        told = json.dumps([said, self.form], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:SUFFIX_CHARS]
+        identity = json.dumps([said, self.form], sort_keys=True)
+        return hashlib.sha256(identity.encode()).hexdigest()[:SUFFIX_CHARS]
 
 
 @dataclass(frozen=True)

@@ -94,11 +94,11 @@ def bar_share(title: str, parts: Sequence[tuple[str, float | None]], size: PlotS
             width = max(share * room, 1.0)
             drawn.append(element("rect", x=at, width=width, height=size.height, class_=_fill(index)))
             at += width + _GAP
-    told = [_percent(share) if total else MISSING for share in shares]
-    said = ", ".join(f"{name} {share}" for (name, _amount), share in zip(parts, told, strict=True)) or "nothing"
+    shares_text = [_percent(share) if total else MISSING for share in shares]
+    said = ", ".join(f"{name} {share}" for (name, _amount), share in zip(parts, shares_text, strict=True)) or "nothing"
     svg = picture(title, said, (size.width, size.height), "".join(drawn), "share")
-    rows = [[parts[index][0], told[index]] for index in chosen(len(parts))]
-    keys = [area_key(name, _fill(index), told[index]) for index, (name, _amount) in enumerate(parts)]
+    rows = [[parts[index][0], shares_text[index]] for index in chosen(len(parts))]
+    keys = [area_key(name, _fill(index), shares_text[index]) for index, (name, _amount) in enumerate(parts)]
     return Plot(svg, PlotTable(title, ["part", "share"], rows, len(parts)), tuple(keys))
 
 

@@ -104,10 +104,10 @@ def _sum(amounts: Sequence[float | None]) -> float:
 
 def _said(one: PlotRow, parts: Parts) -> str:
     unit = f" {parts.unit}" if parts.unit and len(parts.names) == 1 else ""
-    told = [f"{_amount(amount)}{unit} {name}" for amount, name in zip(one.amounts, parts.names, strict=True)]
+    amounts = [f"{_amount(amount)}{unit} {name}" for amount, name in zip(one.amounts, parts.names, strict=True)]
     if parts.meant and known(one.meant) is not None:
-        told.append(f"{parts.meant} {_amount(one.meant)}{unit}")
-    return ", ".join(told)
+        amounts.append(f"{parts.meant} {_amount(one.meant)}{unit}")
+    return ", ".join(amounts)
 
 
 def _cells(one: PlotRow, parts: Parts) -> list[str]:

@@ -135,8 +135,8 @@ class BuildJob:
         report.progress(0.1, f"collecting wheels of {len(pins)} libraries")
         target = WheelTarget(base.python, base.machine, base.glibc)
         digests = lay_out(self.wheelhouse.collect(pins, target, _BuildSteps(report, 0.1, 0.4).line), context / "wheels")
-        told = image_context.licences(pins)
-        libraries = [Library(pin.name, pin.version, sha256, told.get(pin)) for pin, sha256 in digests.items()]
+        licences = image_context.licences(pins)
+        libraries = [Library(pin.name, pin.version, sha256, licences.get(pin)) for pin, sha256 in digests.items()]
         inside = [library for library in libraries if library.name != image_context.INSTALLER]
         sbom = bill_of_materials(contents, base.id, inside)
         image_context.write_requirements(pins, context)

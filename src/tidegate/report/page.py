@@ -65,14 +65,14 @@ _HOW = (
 
 def _header(report: Report, newest: Sequence[MonitorResult]) -> str:
     versions = ", ".join(f"v{one}" for one in reading.versions(newest)) or "no version yet"
-    told = [f"made {moment(report.made_at)}", versions]
+    lines = [f"made {moment(report.made_at)}", versions]
     if report.results:
         begin, end = min(one.since for one in report.results), max(one.until for one in report.results)
-        told.insert(1, f"rows from {moment(begin)} to {moment(end)}")
+        lines.insert(1, f"rows from {moment(begin)} to {moment(end)}")
     if report.is_cut:
-        told.append("older results are left out")
+        lines.append("older results are left out")
     return element("h1", f"{text(report.endpoint)} <small>monitoring</small>") + element(
-        "p", text(" · ".join(told)), class_="sub"
+        "p", text(" · ".join(lines)), class_="sub"
     )
 
 
@@ -152,8 +152,8 @@ def _drift_table(found: Sequence[MonitorResult]) -> str:
 
 def _quality(courses: Sequence[Sequence[MonitorResult]], alarms: Sequence[Alarm]) -> str:
     if not courses:
-        told = "No performance is known: send labels with feedback, and it shows here."
-        return parts.section("Performance over time", "quality", parts.aside(told))
+        text = "No performance is known: send labels with feedback, and it shows here."
+        return parts.section("Performance over time", "quality", parts.aside(text))
     drawn = element("div", "".join(_course(run, alarms) for run in courses[:COURSES_MAX]), class_="courses")
     return parts.section("Performance over time", "quality", drawn + parts.more(len(courses), COURSES_MAX, "left out"))
 

@@ -76,8 +76,8 @@ def _is_over(spec: ExperimentSpec, facts: DecisionFacts) -> bool:
 
 
 def _ended(spec: ExperimentSpec, reason: str) -> ExperimentVerdict:
-    told = f"{reason} after {spec.max_days:g} day{'' if spec.max_days == 1 else 's'}, the most it may take"
-    return ExperimentVerdict("inconclusive", told, "all traffic goes back to control", 0.0)
+    text = f"{reason} after {spec.max_days:g} day{'' if spec.max_days == 1 else 's'}, the most it may take"
+    return ExperimentVerdict("inconclusive", text, "all traffic goes back to control", 0.0)
 
 
 def _weigh(spec: ExperimentSpec, analysis: Analysis, facts: DecisionFacts, breaches: list[str]) -> ExperimentVerdict:
@@ -105,8 +105,8 @@ def _breaches(spec: ExperimentSpec, analysis: Analysis) -> list[str]:
     metrics = {each.name: each for each in spec.metrics}
     for view in analysis.metrics:
         if (view.name, view.variant) in analysis.worse:
-            told = words.improvement(metrics[view.name], view)
-            found.append(told if "worse" in told and "better" not in told else f"{view.variant}'s {view.name} is worse")
+            text = words.improvement(metrics[view.name], view)
+            found.append(text if "worse" in text and "better" not in text else f"{view.variant}'s {view.name} is worse")
     return found
 
 
@@ -168,11 +168,11 @@ def _so_far(spec: ExperimentSpec, analysis: Analysis, short: MetricView | None) 
     if short is not None:
         return f"{short.name} has too few units to say anything"
     metrics = {each.name: each for each in spec.metrics}
-    told = [words.improvement(metrics[view.name], view) for view in analysis.metrics]
+    texts = [words.improvement(metrics[view.name], view) for view in analysis.metrics]
     wanting = sorted({v.name for v in analysis.guardrails if not v.dry_run and v.state in ("unknown", "undecided")})
     if wanting:
-        told.append(f"not yet known to keep its margin: {words.listed(wanting)}")
-    return _sentence(told)
+        texts.append(f"not yet known to keep its margin: {words.listed(wanting)}")
+    return _sentence(texts)
 
 
 def _days_left(spec: ExperimentSpec, analysis: Analysis, facts: DecisionFacts) -> float | None:

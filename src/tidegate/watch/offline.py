@@ -203,14 +203,14 @@ def _check_columns(before: Columns, now: Columns) -> None:
     if set(before) == set(now):
         return
     missing, extra = sorted(set(before) - set(now)), sorted(set(now) - set(before))
-    told = [
+    faults = [
         f"{what} {', '.join(repr(name) for name in names[:5])}{' and more' if len(names) > 5 else ''}"
         for what, names in (("new_data has no", missing), ("baseline_data has no", extra))
         if names
     ]
     raise InvalidArgument(
         f"new_data has {len(now)} columns and baseline_data {len(before)}, and they must be the same: "
-        + "; ".join(told)
+        + "; ".join(faults)
         + ".",
         field="new_data",
     )

@@ -16,7 +16,7 @@ _PROCESSORS = {"X86_64": "x86_64", "ARM64": "aarch64"}
 
 def version_delivery(settings: Settings, models: Models, images: ReplicaImages, control_url: str) -> VersionDelivery:
     """Raises `InvalidArgument` for a registry that is none."""
-    told = DeliverySettings(
+    delivery = DeliverySettings(
         control_url,
         settings.control_url_inside,
         read_registry(settings.image_registry),
@@ -28,4 +28,4 @@ def version_delivery(settings: Settings, models: Models, images: ReplicaImages, 
     def needs(where: Placement) -> Needs:
         return Needs(ENGINES[where.backend].fetches, platforms.get(where.backend))
 
-    return VersionDelivery(models, images, told, needs)
+    return VersionDelivery(models, images, delivery, needs)

@@ -115,15 +115,15 @@ def _check_schema(store: Store) -> None:
 
 def _wait(ready: Callable[[], object], signals: StopSignals) -> None:
     """Until it does not raise; each reason is told once. Raises `Stopped`."""
-    failures, told = 0, ""
+    failures, last = 0, ""
     while True:
         try:
             ready()
         except (PartUnavailable, StoreUnavailable) as error:
             failures += 1
-            if error.message != told:
-                told = error.message
-                log.warning("waiting: %s", told)
+            if error.message != last:
+                last = error.message
+                log.warning("waiting: %s", last)
             if signals.stop.wait(_BACKOFF.delay_s(failures, 0.0)):
                 raise Stopped from None
         else:

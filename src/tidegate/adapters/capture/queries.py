@@ -94,8 +94,8 @@ def _said(err: bytes, code: int) -> Exception:
     """What the process wrote as its last line; else it was killed, or could not even begin."""
     lines = err.decode("utf-8", "replace").strip().split("\n")  # and at no other character: a query may quote any
     with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
-        told = orjson.loads(lines[-1])
-        return by_code(str(told["code"]))(str(told["error"]))
+        refusal = orjson.loads(lines[-1])
+        return by_code(str(refusal["code"]))(str(refusal["error"]))
     if code == -signal.SIGKILL or "MemoryError" in lines[-1] or "bad_alloc" in lines[-1]:
         return QueryTooLarge("the query needs more memory than there is: narrow its time, or select less")
     return CaptureUnreadable(f"the query's process ended with {code}: {lines[-1][:500]}")

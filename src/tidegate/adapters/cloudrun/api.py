@@ -266,8 +266,8 @@ def _unavailable(status: int, message: str, said: Mapping[str, Any], call: str) 
 
 def _text_of(entry: Mapping[str, Any]) -> str:
     """A line that is JSON is kept by Cloud Logging as an object: it is JSON again here."""
-    told = entry.get("jsonPayload")
-    return str(entry.get("textPayload") or (msgspec.json.encode(told).decode() if told else ""))
+    payload = entry.get("jsonPayload")
+    return str(entry.get("textPayload") or (msgspec.json.encode(payload).decode() if payload else ""))
 
 
 def _decoded(data: bytes) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class CloudRunPlace:
 
 def place_of(settings: Settings, env: Mapping[str, str]) -> CloudRunPlace:
     """As the settings say; `env` may name other addresses of Google's APIs. Raises `InvalidArgument`."""
-    told = {
+    settings_given = {
         "TIDEGATE_CLOUDRUN_PROJECT": (settings.cloudrun_project, _PROJECT, "my-project"),
         "TIDEGATE_CLOUDRUN_REGION": (settings.cloudrun_region, _REGION, "europe-west1"),
         "TIDEGATE_CLOUDRUN_SERVICE_ACCOUNT": (
@@ -53,11 +53,11 @@ def place_of(settings: Settings, env: Mapping[str, str]) -> CloudRunPlace:
             "replicas@my-project.iam.gserviceaccount.com",
         ),
     }
-    missing = [name for name, (value, _, _) in told.items() if not value]
+    missing = [name for name, (value, _, _) in settings_given.items() if not value]
     if missing:
-        examples = " ".join(f"{name}={told[name][2]}" for name in missing)
+        examples = " ".join(f"{name}={settings_given[name][2]}" for name in missing)
         raise InvalidArgument(f"Cloud Run needs {' and '.join(missing)}: set for example {examples}", field="backend")
-    for name, (value, shape, example) in told.items():
+    for name, (value, shape, example) in settings_given.items():
         if not shape.fullmatch(value or ""):
             raise InvalidArgument(f"{name}={value!r} is none: give for example {example}", field="backend")
     apis = {name: env.get(f"{OVERRIDE}{name.upper()}", url).rstrip("/") for name, url in APIS.items()}

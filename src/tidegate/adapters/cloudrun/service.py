@@ -211,16 +211,16 @@ def bounds_of(spec: WorkloadSpec, concurrency: int) -> InstanceBounds:
     )
 
 
-def _check_share(share: float, most: float, told: str, allowed: str) -> None:
+def _check_share(share: float, most: float, target_text: str, allowed: str) -> None:
     if not UTILIZATION_MIN <= share <= most:
-        raise InvalidArgument(f"Cloud Run cannot keep {told}: give {allowed}", field="target")
+        raise InvalidArgument(f"Cloud Run cannot keep {target_text}: give {allowed}", field="target")
 
 
 def shape_of(placement: Placement, bounds: InstanceBounds, replica: ReplicaContainer) -> str:
     """Twelve hexadecimal digits. They change with all that makes another revision, not with how its start is probed."""
-    told = (cloudrun_size(placement.cpus, placement.memory_bytes), bounds, replica.image, replica.service_account)
+    parts = (cloudrun_size(placement.cpus, placement.memory_bytes), bounds, replica.image, replica.service_account)
     env = [("TIDEGATE_DRAIN_S", f"{replica.drain_s:g}")]
-    text = f"{told!r}\0{replica.concurrency}\0{env!r}\0{replica.key}" + ("\0secret" if replica.in_secret else "")
+    text = f"{parts!r}\0{replica.concurrency}\0{env!r}\0{replica.key}" + ("\0secret" if replica.in_secret else "")
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -224,8 +224,8 @@ class DockerBackend:
             self._ends.popitem(last=False)
 
     def _read_log(self, container: str, lines_max: int) -> list[str]:
-        told: bytes = self._engine.call(lambda api: api.logs(container, tail=lines_max))
-        return told.decode(errors="replace").splitlines()[-lines_max:]
+        output: bytes = self._engine.call(lambda api: api.logs(container, tail=lines_max))
+        return output.decode(errors="replace").splitlines()[-lines_max:]
 
     def _write_log(self, handle: Handle, lines: list[str]) -> None:
         try:
@@ -337,13 +337,13 @@ def _of_earlier_try(api: Any, name: str, labels: Mapping[str, str]) -> str:
 
 def _refused(error: Any) -> TidegateError:
     """What the engine says of a container that it does not start."""
-    told = str(error.explanation or error)
-    if is_full(told):
+    message = str(error.explanation or error)
+    if is_full(message):
         return DiskFull(
             "the disk of the container engine is full, and no container was started: free some space there (for "
-            f"example with 'docker system prune'); it is tried again by itself ({told[:200]})"
+            f"example with 'docker system prune'); it is tried again by itself ({message[:200]})"
         )
-    return ModelCrashed(f"the container engine does not start the replica: {told[:500]}")
+    return ModelCrashed(f"the container engine does not start the replica: {message[:500]}")
 
 
 def _exit_code(found: Mapping[str, Any]) -> int | None:

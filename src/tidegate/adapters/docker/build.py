@@ -185,8 +185,8 @@ class DockerCli:
         """
         ran = self._run(PULL_TIMEOUT_S, on_line, "push", tag)
         if ran.code == 0:
-            told = _PUSHED.findall(ran.text)
-            return str(told[-1]) if told else self._digest_of(tag)
+            digests = _PUSHED.findall(ran.text)
+            return str(digests[-1]) if digests else self._digest_of(tag)
         registry = registry_of(tag) or "the engine's default registry"
         kept = f"The image is built and stays here as {tag}"
         if any(word in ran.text.lower() for word in _DENIED):
@@ -253,8 +253,8 @@ def _for(platform: str | None) -> tuple[str, ...]:
 
 def _without_steps(ran: Ran) -> Ran:
     """What the programs said that ran in the build, without the builder's own lines around it."""
-    told = tuple(line for line in ran.lines if not line.startswith(_BUILDERS_OWN))
-    return Ran(ran.code, told or ran.lines, ran.timed_out)
+    lines = tuple(line for line in ran.lines if not line.startswith(_BUILDERS_OWN))
+    return Ran(ran.code, lines or ran.lines, ran.timed_out)
 
 
 def _no_command() -> EngineUnavailable:

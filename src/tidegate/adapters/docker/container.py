@@ -97,10 +97,10 @@ def container_of(
 
 def _environment(env: Mapping[str, str], placement: Placement) -> dict[str, str]:
     """What the platform was told of replicas, and as many threads as the container has processors."""
-    told = {
+    variables = {
         name: value
         for name, value in env.items()
         if name.startswith("TIDEGATE_") and not name.removeprefix("TIDEGATE_").startswith(_PLATFORMS_OWN)
     }
     threads = str(max(1, int(placement.cpus or 1)))
-    return {**dict.fromkeys(THREADS, threads), **told, **{name: env[name] for name in THREADS if name in env}}
+    return {**dict.fromkeys(THREADS, threads), **variables, **{name: env[name] for name in THREADS if name in env}}

@@ -42,10 +42,10 @@ def address_of(env: Mapping[str, str]) -> str:
         return env["DOCKER_HOST"]
     try:
         asked = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
-        ran, told = output(asked, env, CONTEXT_TIMEOUT_S)
+        ran, printed = output(asked, env, CONTEXT_TIMEOUT_S)
     except FileNotFoundError:
         return DEFAULT_ADDRESS
-    return (told.strip() if ran.code == 0 else "") or DEFAULT_ADDRESS
+    return (printed.strip() if ran.code == 0 else "") or DEFAULT_ADDRESS
 
 
 class DockerEngine:
@@ -143,14 +143,16 @@ def api_error() -> type[Exception]:
 
 def _is_broken(error: Any) -> bool:
     """Whether it is the engine that fails, not what it was asked."""
-    told = str(error.explanation or error).lower()
-    return error.status_code == BROKEN or (error.status_code >= 500 and "containerd" in told and "connect" in told)
+    message = str(error.explanation or error).lower()
+    return error.status_code == BROKEN or (
+        error.status_code >= 500 and "containerd" in message and "connect" in message
+    )
 
 
 def _why(error: BaseException) -> str:
     """The system's own words at the bottom of the libraries' errors."""
-    told = str(error)
+    message = str(error)
     for words in ("No such file or directory", "Connection refused", "Permission denied", "timed out"):
-        if words.lower() in told.lower():
+        if words.lower() in message.lower():
             return words.lower()
-    return told[:200]
+    return message[:200]

@@ -158,16 +158,16 @@ class AwsClient:
         if code in _WRONG_KEYS:
             return self._failed(service, EngineUnavailable(f"AWS does not take these credentials ({code}): {_KEYS}"))
         if code in _REFUSED:
-            told = f"AWS does not allow {call} ({message[:300]}): give this user or role that right"
-            return self._failed(service, EngineUnavailable(told))
+            why = f"AWS does not allow {call} ({message[:300]}): give this user or role that right"
+            return self._failed(service, EngineUnavailable(why))
         if code in _BUSY:
-            told = (
+            why = (
                 f"AWS has too many calls from this account ({call}: {code}): what runs is not known; it is tried again"
             )
-            return self._failed(service, EngineUnavailable(told))
+            return self._failed(service, EngineUnavailable(why))
         if code in _BROKEN or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
-            told = f"AWS fails at {call} ({code}: {message[:200]}): it is tried again"
-            return self._failed(service, EngineUnavailable(told))
+            why = f"AWS fails at {call} ({code}: {message[:200]}): it is tried again"
+            return self._failed(service, EngineUnavailable(why))
         self._answered(service)
         return AwsRefusal(code, message)
 
@@ -222,11 +222,11 @@ def refused(refusal: AwsRefusal, what: str) -> TidegateError:
     """What a refusal of a write means: settings to correct, or something that will never be."""
     from tidegate.errors import InvalidArgument
 
-    told = refusal.message[:400]
+    message = refusal.message[:400]
     for mark, setting in _OF_SETTINGS:
-        if mark in told.lower() or mark == refusal.code.lower():
-            return EngineUnavailable(f"AWS does not {what} ({told}): correct {setting}")
-    return InvalidArgument(f"AWS does not {what} ({refusal.code}: {told})", field="backend")
+        if mark in message.lower() or mark == refusal.code.lower():
+            return EngineUnavailable(f"AWS does not {what} ({message}): correct {setting}")
+    return InvalidArgument(f"AWS does not {what} ({refusal.code}: {message})", field="backend")
 
 
 _OF_SETTINGS = (

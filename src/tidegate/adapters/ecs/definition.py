@@ -117,8 +117,8 @@ def placement_text(placement: Placement) -> str:
     >>> placement_of("cpus=0.5 memory_bytes=1073741824") == Placement("ecs", 0.5, 1 << 30)
     True
     """
-    told = {name: value for name, value in asdict(placement).items() if name != "backend" and value is not None}
-    return " ".join(f"{name}={json.dumps(value)}" for name, value in told.items())
+    chosen = {name: value for name, value in asdict(placement).items() if name != "backend" and value is not None}
+    return " ".join(f"{name}={json.dumps(value)}" for name, value in chosen.items())
 
 
 def placement_of(text: str) -> Placement:

@@ -89,8 +89,8 @@ def _role(client: AwsClient, settings: Settings) -> Iterator[str]:
 
 def _trusted(role: dict[str, Any]) -> str:
     """The policy that says who may take the role, as text."""
-    told = role.get("AssumeRolePolicyDocument", "")
-    return unquote(told) if isinstance(told, str) else json.dumps(told)
+    document = role.get("AssumeRolePolicyDocument", "")
+    return unquote(document) if isinstance(document, str) else json.dumps(document)
 
 
 def _log_group(client: AwsClient, settings: Settings) -> Iterator[str]:

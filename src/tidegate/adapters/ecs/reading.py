@@ -43,8 +43,8 @@ def workload_of(service: Facts, platform_tag: str, platform: str) -> WorkloadKey
 
 def token_of(service: Facts) -> int:
     """Of the lease under which it was written last."""
-    told = read_tags(service).get(TOKEN, "0")
-    return int(told) if told.isdecimal() else 0
+    text = read_tags(service).get(TOKEN, "0")
+    return int(text) if text.isdecimal() else 0
 
 
 def primary(service: Facts) -> Facts:
@@ -79,8 +79,8 @@ def problem_of(service: Facts, platform_fault: str) -> str:
         return ""
     if deployment.get("rolloutState") == "FAILED":
         why = deployment.get("rolloutStateReason", "tasks failed to start")
-        told = f"ECS starts no more tasks of {name} (deployment {deployment.get('id', '')}): {why}"
-        return f"{told}; {platform_fault}" if platform_fault else told
+        problem = f"ECS starts no more tasks of {name} (deployment {deployment.get('id', '')}): {why}"
+        return f"{problem}; {platform_fault}" if platform_fault else problem
     return platform_fault or _not_placed(service)
 
 
@@ -141,8 +141,8 @@ def address_of(task: Facts, credential: str) -> str | None:
 
 def handle_of(task: Facts, service: str) -> Handle:
     """Enough to find it and its log again."""
-    told = read_tags(task).get(TOKEN, "0")
-    token = int(told) if told.isdecimal() else 0
+    text = read_tags(task).get(TOKEN, "0")
+    token = int(text) if text.isdecimal() else 0
     return Handle(NAME, {"replica": id_of(str(task["taskArn"])), "workload": service, "token": token})
 
 

@@ -74,13 +74,13 @@ class Services:
     def create(self, request: Mapping[str, Any], tags: Mapping[str, str], definition: Mapping[str, Any]) -> None:
         """Make the service, of a task definition that is made for it. One that is there already is left as it is."""
         arn = self._definition(definition, tags)
-        told = dict(request) | {"taskDefinition": arn}
-        told["deploymentConfiguration"] = request["deploymentConfiguration"] | {
+        call = dict(request) | {"taskDefinition": arn}
+        call["deploymentConfiguration"] = request["deploymentConfiguration"] | {
             "deploymentCircuitBreaker": d.breaker(counts=self._counts_failures())
         }
         all_tags = d.aws_tags({**tags, d.DEFINITION: id_of(arn)})
         try:
-            self._client.call("ecs", "create_service", **told, tags=all_tags, clientToken=uuid.uuid4().hex)
+            self._client.call("ecs", "create_service", **call, tags=all_tags, clientToken=uuid.uuid4().hex)
         except AwsRefusal as refusal:
             if _ENDING in refusal.message.lower() or "idempotent" in refusal.message.lower():
                 name = request["serviceName"]
@@ -99,9 +99,9 @@ class Services:
         except AwsRefusal as refusal:
             log.debug("no task definition %s yet: %s", wanted["family"], refusal)
         kept = {name: value for name, value in tags.items() if name != d.TOKEN}
-        told = d.aws_tags({**kept, FINGERPRINT: content})
+        all_tags = d.aws_tags({**kept, FINGERPRINT: content})
         try:
-            made = self._client.call("ecs", "register_task_definition", **wanted, tags=told)
+            made = self._client.call("ecs", "register_task_definition", **wanted, tags=all_tags)
         except AwsRefusal as refusal:
             raise refused(refusal, "take the task definition") from refusal
         return str(made["taskDefinition"]["taskDefinitionArn"])
@@ -118,10 +118,10 @@ class Services:
         parameter = self._parameter(name)
         if parameter is None:
             return None
-        told = [{"Key": tag, "Value": value} for tag, value in tags.items() if tag != d.TOKEN]
+        aws_tags = [{"Key": tag, "Value": value} for tag, value in tags.items() if tag != d.TOKEN]
         try:
             try:
-                self._client.call("ssm", "put_parameter", Name=parameter, Value=key, Type="SecureString", Tags=told)
+                self._client.call("ssm", "put_parameter", Name=parameter, Value=key, Type="SecureString", Tags=aws_tags)
             except AwsRefusal as refusal:
                 if refusal.code != "ParameterAlreadyExists":
                     raise

@@ -59,70 +59,70 @@ def ended(task: Mapping[str, Any], architecture: str, memory_mib: int | None = N
     """
     container: Mapping[str, Any] = next(iter(task.get("containers") or ()), {})
     code, reason = str(task.get("stopCode", "")), str(task.get("stoppedReason", ""))
-    told = " ".join(f"{reason} {container.get('reason', '')}".split())[:WORDS_MAX]
+    reason_text = " ".join(f"{reason} {container.get('reason', '')}".split())[:WORDS_MAX]
     exit_code = _exit_code(container)
     if _HEALTH.search(reason):
-        why = f"it ran, and did not answer its health check, so ECS ended it ({told})"
+        why = f"it ran, and did not answer its health check, so ECS ended it ({reason_text})"
         return StoppedTask(Blame.VERSION, why, exit_code)
     if code == "UserInitiated" or (code == "ServiceSchedulerInitiated" and _BY_SCHEDULER.search(reason)):
-        return StoppedTask(Blame.ASKED, f"ECS ended it as it was asked to ({told})", exit_code)
-    if code in _MACHINE or _CAPACITY.search(told):
-        return StoppedTask(Blame.PLATFORM, f"ECS has no room for it now ({told}): it is tried again", exit_code)
-    if "ResourceInitializationError" in told:
-        return StoppedTask(Blame.PLATFORM, _not_prepared(told), exit_code)
-    if _PULL in told:
-        return _not_pulled(container, told, architecture)
-    return StoppedTask(Blame.VERSION, _of_container(told, architecture, memory_mib), exit_code)
+        return StoppedTask(Blame.ASKED, f"ECS ended it as it was asked to ({reason_text})", exit_code)
+    if code in _MACHINE or _CAPACITY.search(reason_text):
+        return StoppedTask(Blame.PLATFORM, f"ECS has no room for it now ({reason_text}): it is tried again", exit_code)
+    if "ResourceInitializationError" in reason_text:
+        return StoppedTask(Blame.PLATFORM, _not_prepared(reason_text), exit_code)
+    if _PULL in reason_text:
+        return _not_pulled(container, reason_text, architecture)
+    return StoppedTask(Blame.VERSION, _of_container(reason_text, architecture, memory_mib), exit_code)
 
 
-def _of_container(told: str, architecture: str, memory_mib: int | None) -> str:
-    if _OTHER_PROCESSOR.search(told):
-        return _other_processor(architecture, told)
-    if "OutOfMemory" in told:
+def _of_container(reason: str, architecture: str, memory_mib: int | None) -> str:
+    if _OTHER_PROCESSOR.search(reason):
+        return _other_processor(architecture, reason)
+    if "OutOfMemory" in reason:
         limit = f": its limit is {memory_mib} MiB" if memory_mib else ""
         return f"it was ended for want of memory{limit} (deploy with more --memory)"
-    return told or "ECS does not say why it ended"
+    return reason or "ECS does not say why it ended"
 
 
-def _not_pulled(container: Mapping[str, Any], told: str, architecture: str) -> StoppedTask:
+def _not_pulled(container: Mapping[str, Any], reason: str, architecture: str) -> StoppedTask:
     image = container.get("image", "")
-    if _OTHER_PROCESSOR.search(told):
-        return StoppedTask(Blame.VERSION, _other_processor(architecture, told))
-    if _NOT_THERE.search(told):
+    if _OTHER_PROCESSOR.search(reason):
+        return StoppedTask(Blame.VERSION, _other_processor(architecture, reason))
+    if _NOT_THERE.search(reason):
         todo = "push it with 'tidegate build MODEL --push', to a registry that ECS reaches"
-        return StoppedTask(Blame.VERSION, f"the image {image} is not in its registry ({told}): {todo}")
-    if _FORBIDDEN.search(told):
+        return StoppedTask(Blame.VERSION, f"the image {image} is not in its registry ({reason}): {todo}")
+    if _FORBIDDEN.search(reason):
         todo = (
             "give the role TIDEGATE_ECS_EXECUTION_ROLE the policy AmazonECSTaskExecutionRolePolicy, and for a registry "
             "outside AWS name a secret of Secrets Manager (its ARN) as TIDEGATE_IMAGE_PULL_SECRET"
         )
-        return StoppedTask(Blame.VERSION, f"ECS may not pull the image {image} ({told}): {todo}")
-    if _NETWORK.search(told):
+        return StoppedTask(Blame.VERSION, f"ECS may not pull the image {image} ({reason}): {todo}")
+    if _NETWORK.search(reason):
         todo = (
             "TIDEGATE_ECS_SUBNETS need a NAT gateway or endpoints of ECR and S3; in a public subnet set "
             "TIDEGATE_ECS_PUBLIC_IP=1"
         )
-        return StoppedTask(Blame.PLATFORM, f"ECS does not reach the registry of the image {image} ({told}): {todo}")
-    return StoppedTask(Blame.VERSION, f"the image {image} cannot be pulled ({told})")
+        return StoppedTask(Blame.PLATFORM, f"ECS does not reach the registry of the image {image} ({reason}): {todo}")
+    return StoppedTask(Blame.VERSION, f"the image {image} cannot be pulled ({reason})")
 
 
-def _other_processor(architecture: str, told: str) -> str:
+def _other_processor(architecture: str, reason: str) -> str:
     other = "ARM64" if architecture == "X86_64" else "X86_64"
     return (
-        f"the image is built for another processor than TIDEGATE_ECS_ARCHITECTURE={architecture} ({told}): build it on "
-        f"such a machine, or set TIDEGATE_ECS_ARCHITECTURE={other}"
+        f"the image is built for another processor than TIDEGATE_ECS_ARCHITECTURE={architecture} ({reason}): build it "
+        f"on such a machine, or set TIDEGATE_ECS_ARCHITECTURE={other}"
     )
 
 
-def _not_prepared(told: str) -> str:
-    lowered = told.lower()
+def _not_prepared(reason: str) -> str:
+    lowered = reason.lower()
     if "log group" in lowered or "logging driver" in lowered:
         todo = "make the log group TIDEGATE_ECS_LOG_GROUP, and let TIDEGATE_ECS_EXECUTION_ROLE write to it"
     elif "secret" in lowered or "ssm" in lowered:
         todo = "let TIDEGATE_ECS_EXECUTION_ROLE read the parameters below TIDEGATE_ECS_KEY_PREFIX (ssm:GetParameters)"
     else:
         todo = "TIDEGATE_ECS_SUBNETS need a way to AWS's API: a NAT gateway, endpoints, or TIDEGATE_ECS_PUBLIC_IP=1"
-    return f"ECS cannot prepare the task ({told}): {todo}"
+    return f"ECS cannot prepare the task ({reason}): {todo}"
 
 
 def _exit_code(container: Mapping[str, Any]) -> int | None:

@@ -86,9 +86,9 @@ def licences(pins: list[Pin]) -> dict[Pin, str]:
         distribution = find_here(pin.name)
         if distribution is not None:
             fields = distribution.metadata.json
-            told = str(fields.get("license_expression") or fields.get("license") or "")
-            if told and "\n" not in told and len(told) <= 64:
-                found[pin] = told
+            licence = str(fields.get("license_expression") or fields.get("license") or "")
+            if licence and "\n" not in licence and len(licence) <= 64:
+                found[pin] = licence
     return found
 
 

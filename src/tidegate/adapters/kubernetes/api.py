@@ -270,8 +270,8 @@ class KubernetesApi:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise EngineUnavailable(f"a watch of {self.where} sent what is no event") from None
         if event.type == "ERROR":
-            told = event.object.get("code")
-            code = told if isinstance(told, int) else 500
+            status_code = event.object.get("code")
+            code = status_code if isinstance(status_code, int) else 500
             raise Gone if code == GONE else refusal(code, event.object, asked, self.where)
         if not version or not (event.type == "BOOKMARK" or _is_named(event.object)):
             raise EngineUnavailable(f"a watch of {self.where} sent an object without a name or resourceVersion")
@@ -317,11 +317,11 @@ def connect(path: Path | None, namespace: str | None, env: Mapping[str, str]) ->
     return KubernetesApi(ApiTransport(partial(find_access, path, namespace, env)))
 
 
-def version_pair(told: str) -> tuple[int, int] | None:
+def version_pair(version: str) -> tuple[int, int] | None:
     """Major and minor number of a server's version; None where it has none.
 
     >>> version_pair("v1.36.2-gke.100")
     (1, 36)
     """
-    found = re.match(r"v?(\d+)\.(\d+)", told)
+    found = re.match(r"v?(\d+)\.(\d+)", version)
     return (int(found[1]), int(found[2])) if found else None

@@ -151,12 +151,12 @@ class ExecCredentials:
                 f"or put it on the PATH of the control plane{hint}"
             )
         try:
-            ran, told = output([command, *plugin.args], env, EXEC_TIMEOUT_S)
+            ran, printed = output([command, *plugin.args], env, EXEC_TIMEOUT_S)
         except OSError as error:
             raise EngineDenied(f"'{command}', which the kubeconfig names, cannot be run: {error.strerror}") from None
         if ran.code != 0:
             raise EngineDenied(f"'{plugin.command}' gave no credentials ({ran.last(2)}): {self.advice}")
-        return self._parsed(told)
+        return self._parsed(printed)
 
     def _info(self) -> dict[str, Any]:
         spec: dict[str, Any] = {"interactive": False}
@@ -164,10 +164,10 @@ class ExecCredentials:
             spec["cluster"] = dict(self._plugin.cluster)
         return {"apiVersion": self._plugin.api_version, "kind": "ExecCredential", "spec": spec}
 
-    def _parsed(self, told: str) -> tuple[Credential, float | None]:
+    def _parsed(self, printed: str) -> tuple[Credential, float | None]:
         wrong = f"'{self._plugin.command}' printed no credentials that Kubernetes knows"
         try:
-            body = json.loads(told)
+            body = json.loads(printed)
             status = body["status"]
             if body.get("kind") != "ExecCredential" or body.get("apiVersion") != self._plugin.api_version:
                 raise EngineDenied(
@@ -185,6 +185,6 @@ class ExecCredentials:
         return found, expires_s
 
 
-def _seconds(told: str) -> float:
-    at = datetime.fromisoformat(told)
+def _seconds(timestamp: str) -> float:
+    at = datetime.fromisoformat(timestamp)
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

@@ -67,8 +67,8 @@ _BY_MANIFEST = {(kind.api_version, kind.name): kind for kind in KINDS}
 
 def kind_of(manifest: dict[str, Any]) -> ObjectKind:
     """The kind of a manifest. Raises `InvalidArgument` for one that Tidegate never writes."""
-    told = manifest.get("apiVersion"), manifest.get("kind")
-    found = _BY_MANIFEST.get((str(told[0]), str(told[1])))
+    named = manifest.get("apiVersion"), manifest.get("kind")
+    found = _BY_MANIFEST.get((str(named[0]), str(named[1])))
     if found is None:
-        raise InvalidArgument(f"Tidegate writes no {told[1]} of {told[0]} to Kubernetes", field="kind")
+        raise InvalidArgument(f"Tidegate writes no {named[1]} of {named[0]} to Kubernetes", field="kind")
     return found

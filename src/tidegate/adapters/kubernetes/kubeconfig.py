@@ -156,8 +156,8 @@ class _Entry:
         return bool(found)
 
     def path(self, name: str) -> Path | None:
-        told = self.text(name)
-        return self.file.absolute().parent / Path(told).expanduser() if told else None
+        text = self.text(name)
+        return self.file.absolute().parent / Path(text).expanduser() if text else None
 
     def data(self, name: str) -> bytes | None:
         """The contents of `name-data` (base64), else of the file `name`."""
@@ -226,18 +226,18 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _server(cluster: _Entry) -> str:
-    told = cluster.text("server")
-    parts = urlsplit(told)
+    address = cluster.text("server")
+    parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise EngineDenied(f"the kubeconfig {cluster.file} has the server {told!r}: https://host:6443 is wanted")
-    return told.rstrip("/")
+        raise EngineDenied(f"the kubeconfig {cluster.file} has the server {address!r}: https://host:6443 is wanted")
+    return address.rstrip("/")
 
 
 def _proxy(cluster: _Entry) -> str | None:
-    told = cluster.text("proxy-url")
-    if told and urlsplit(told).scheme not in ("http", "https"):
+    address = cluster.text("proxy-url")
+    if address and urlsplit(address).scheme not in ("http", "https"):
         raise EngineDenied(f"the kubeconfig {cluster.file} wants a proxy that is neither http nor https: not supported")
-    return told or None
+    return address or None
 
 
 def _proxy_of(env: Mapping[str, str], server: str) -> str | None:
@@ -285,12 +285,12 @@ def _credentials(user: _Entry, cluster: _Entry, env: Mapping[str, str]) -> Crede
 
 
 def _plugin(user: _Entry, cluster: _Entry) -> ExecPlugin:
-    told = user.value["exec"]
+    plugin = user.value["exec"]
     try:
-        command, version = str(told["command"]), str(told["apiVersion"])
-        args = tuple(map(str, told.get("args") or ()))
-        env = {str(item["name"]): str(item["value"]) for item in told.get("env") or ()}
-        mode, wants_cluster = told.get("interactiveMode"), bool(told.get("provideClusterInfo"))
+        command, version = str(plugin["command"]), str(plugin["apiVersion"])
+        args = tuple(map(str, plugin.get("args") or ()))
+        env = {str(item["name"]): str(item["value"]) for item in plugin.get("env") or ()}
+        mode, wants_cluster = plugin.get("interactiveMode"), bool(plugin.get("provideClusterInfo"))
     except (KeyError, TypeError, AttributeError):
         raise EngineDenied(f"the kubeconfig {user.file} has an exec plugin without command or apiVersion") from None
     if version not in EXEC_VERSIONS:
@@ -305,7 +305,7 @@ def _plugin(user: _Entry, cluster: _Entry) -> ExecPlugin:
     if "/" in command and not Path(command).is_absolute():
         command = str(user.file.absolute().parent / command)
     return ExecPlugin(
-        command, args, env, version, str(told.get("installHint") or ""), _told(cluster) if wants_cluster else None
+        command, args, env, version, str(plugin.get("installHint") or ""), _told(cluster) if wants_cluster else None
     )
 
 

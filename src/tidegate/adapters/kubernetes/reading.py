@@ -187,8 +187,8 @@ def _taken_by_cluster(pod: Object) -> tuple[str, ...] | None:
         return None
     name, status = pod["metadata"]["name"], pod.get("status") or {}
     node = (pod.get("spec") or {}).get("nodeName", "its node")
-    told = status if status.get("reason") else target
-    why = ": ".join(filter(None, (told.get("reason"), told.get("message")))) or "it failed"
+    condition = status if status.get("reason") else target
+    why = ": ".join(filter(None, (condition.get("reason"), condition.get("message")))) or "it failed"
     if any(words in why for words in _TOO_MUCH_WRITTEN):
         return (_error(NO_START, f"pod {name} was ended by {node}: its model wrote too much to disk ({why.strip()})"),)
     return (_error(NODE_GONE, f"pod {name} was ended by {node} ({why}): the cluster starts another one"),)

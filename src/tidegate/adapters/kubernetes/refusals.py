@@ -139,9 +139,9 @@ def _conflict(said: str, status: dict[str, Any], asked: ClusterCall) -> Tidegate
             fields.setdefault(manager[1] if manager else "another", []).append(str(cause.get("field", "")).lstrip("."))
     if not fields:
         return ChangedMeanwhile(f"{asked.what} was changed in the cluster since it was read: {said}")
-    told = "; ".join(f"'{manager}' holds {', '.join(names)}" for manager, names in sorted(fields.items()))
+    holders = "; ".join(f"'{manager}' holds {', '.join(names)}" for manager, names in sorted(fields.items()))
     return Conflict(
-        f"somebody else manages fields of {asked.what} that Tidegate writes: {told}. Take the change back there, or "
+        f"somebody else manages fields of {asked.what} that Tidegate writes: {holders}. Take the change back there, or "
         "delete the object, and Tidegate makes it again",
         managers=sorted(fields),
         fields=sorted(name for names in fields.values() for name in names),
@@ -155,8 +155,8 @@ def _invalid(said: str, status: dict[str, Any], asked: ClusterCall) -> TidegateE
 
 
 def _causes(status: dict[str, Any]) -> str:
-    told = [f"{one.get('field', '')}: {one.get('message', '')}".strip(": ") for one in _causes_of(status)]
-    return "; ".join(filter(None, told))[:SAID_CHARS_MAX]
+    causes = [f"{one.get('field', '')}: {one.get('message', '')}".strip(": ") for one in _causes_of(status)]
+    return "; ".join(filter(None, causes))[:SAID_CHARS_MAX]
 
 
 def names_object(status: dict[str, Any]) -> bool:

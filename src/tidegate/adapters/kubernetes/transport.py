@@ -302,8 +302,8 @@ def _again(request: ApiRequest, response: BaseHTTPResponse) -> bool:
 
 
 def _retry_after_s(response: BaseHTTPResponse) -> float | None:
-    told = response.headers.get("Retry-After", "")
-    return min(float(told), RETRY_AFTER_S_MAX) if told.isdecimal() else None
+    header = response.headers.get("Retry-After", "")
+    return min(float(header), RETRY_AFTER_S_MAX) if header.isdecimal() else None
 
 
 def unreachable(access: ClusterAccess, error: Exception) -> EngineUnavailable:
@@ -311,8 +311,8 @@ def unreachable(access: ClusterAccess, error: Exception) -> EngineUnavailable:
     fault = _certificate_fault(error)
     if fault is not None:
         return EngineDenied(f"{_certificate(access, fault)} (from {access.where})", address=access.server)
-    told = str(error)
-    why = next((short for words, short in _REASONS if words in told), told[-200:])
+    message = str(error)
+    why = next((short for words, short in _REASONS if words in message), message[-200:])
     by = urlsplit(access.proxy or "")
     through = f" through the proxy {by.hostname}:{by.port}" if access.proxy else ""
     return EngineUnavailable(
@@ -353,16 +353,16 @@ def _certificate_fault(error: BaseException | None) -> ssl.SSLError | None:
 
 
 def _certificate(access: ClusterAccess, fault: ssl.SSLError) -> str:
-    told = getattr(fault, "verify_message", "") or str(fault)
-    if "certificate required" in told or "alert" in told.lower():
-        return f"the Kubernetes cluster at {access.server} does not take the client certificate ({told}): renew it"
-    if "WRONG_VERSION_NUMBER" in told or "HTTP_REQUEST" in told:
+    message = getattr(fault, "verify_message", "") or str(fault)
+    if "certificate required" in message or "alert" in message.lower():
+        return f"the Kubernetes cluster at {access.server} does not take the client certificate ({message}): renew it"
+    if "WRONG_VERSION_NUMBER" in message or "HTTP_REQUEST" in message:
         return f"{access.server} does not speak TLS: correct the server's address"
-    if "ostname mismatch" in told or "IP address mismatch" in told:
+    if "ostname mismatch" in message or "IP address mismatch" in message:
         return f"the certificate of {access.server} is for another name: correct the address, or set tls-server-name"
-    if "expired" in told:
+    if "expired" in message:
         return f"the certificate of {access.server} has expired: renew it on the cluster"
     return (
-        f"the certificate of {access.server} is of no authority that is trusted here ({told}): correct "
+        f"the certificate of {access.server} is of no authority that is trusted here ({message}): correct "
         "certificate-authority"
     )

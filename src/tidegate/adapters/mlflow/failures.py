@@ -129,9 +129,9 @@ def _of_store(error: Exception, what: str, root: str) -> TidegateError:
         return ArtifactsUnavailable(f"reading {store} takes a library that is not installed: {extra}", store=store)
     if root.startswith("mlflow-artifacts:") and _NO_SERVER.search(text):
         return RegistryUnavailable(f"the model registry does not answer: {short(error)}")
-    told = next((told for pattern, told in _OF_S3 if pattern.search(text)), None)
-    if told is not None:
-        return ArtifactsUnavailable(told.format(store=store, what=what, error=short(error)), store=store)
+    why = next((why for pattern, why in _OF_S3 if pattern.search(text)), None)
+    if why is not None:
+        return ArtifactsUnavailable(why.format(store=store, what=what, error=short(error)), store=store)
     if code_of(error) in (*NOT_THERE, *REFUSED) or _NO_OBJECT.search(text):
         return UnknownVersion(f"nothing lies at {what}: {short(error)}")
     where = " (MLFLOW_S3_ENDPOINT_URL says where it is)" if store.startswith("s3:") else ""

@@ -51,12 +51,12 @@ def _judge(status: int, said: bytes) -> None:
     if 200 <= status < 300:
         return
     words = " ".join(said.decode("utf-8", "replace").split())
-    told = f"answered {status}" + (f": {words}" if words else "")
+    outcome = f"answered {status}" + (f": {words}" if words else "")
     if 300 <= status < 400:
-        raise DeliveryRefused(f"{told}; redirects are not followed: give the notifier the final URL")
+        raise DeliveryRefused(f"{outcome}; redirects are not followed: give the notifier the final URL")
     if status >= 500 or status in _AGAIN:
-        raise DeliveryFailed(told)
-    raise DeliveryRefused(told)
+        raise DeliveryFailed(outcome)
+    raise DeliveryRefused(outcome)
 
 
 def _basic(user: str, password: str | None) -> str:

@@ -40,12 +40,12 @@ class Smtp:
                 client = _Client(self._reach, limit, host, port, secure)
                 refused = self._exchange(client, parts.username, parts.password, mail)
             except smtplib.SMTPRecipientsRefused as error:
-                told = f"the server takes none of the recipients: {_refusals(error.recipients)}"
+                why = f"the server takes none of the recipients: {_refusals(error.recipients)}"
                 lasting = all(500 <= code < 600 for code, _ in error.recipients.values())
-                raise (DeliveryRefused if lasting else DeliveryFailed)(told) from error
+                raise (DeliveryRefused if lasting else DeliveryFailed)(why) from error
             except smtplib.SMTPResponseException as error:
-                told = f"the server answered {error.smtp_code}: {_said(error)}"
-                raise (DeliveryRefused if 500 <= error.smtp_code < 600 else DeliveryFailed)(told) from error
+                why = f"the server answered {error.smtp_code}: {_said(error)}"
+                raise (DeliveryRefused if 500 <= error.smtp_code < 600 else DeliveryFailed)(why) from error
             except smtplib.SMTPException as error:
                 if limit.passed:
                     raise TimeoutError from error

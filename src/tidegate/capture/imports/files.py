@@ -89,8 +89,8 @@ def blocks_of(
 
 
 def _unreadable(name: str, format: Format, error: Exception) -> InvalidArgument:  # noqa: A002
-    told = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InvalidArgument(f"{name} cannot be read as {format}: {told}", field="file")
+    why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InvalidArgument(f"{name} cannot be read as {format}: {why}", field="file")
 
 
 def _parquet(path: Path, columns: Sequence[str], datatypes: Mapping[str, str]) -> Iterator[FileBlock]:
@@ -111,8 +111,8 @@ def _csv(path: Path, columns: Sequence[str], datatypes: Mapping[str, str]) -> It
     odd: list[Bad] = []
 
     def keep(row: Any) -> str:
-        told = f"{row.actual_columns} values where the header has {row.expected_columns}"
-        odd.append(Bad(row.number, told))
+        why = f"{row.actual_columns} values where the header has {row.expected_columns}"
+        odd.append(Bad(row.number, why))
         return "skip"
 
     options = pcsv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep)

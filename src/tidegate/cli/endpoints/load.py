@@ -64,8 +64,8 @@ def _figures(load: LoadView | None) -> list[str]:
     return [*(_at_least(load, f"{amount:.3g}") for amount in amounts), _seconds(load.p50_s), _seconds(load.p95_s)]
 
 
-def _at_least(load: LoadView, told: str) -> str:
-    return f"{told} or more" if load.gateways_silent else told
+def _at_least(load: LoadView, text: str) -> str:
+    return f"{text} or more" if load.gateways_silent else text
 
 
 def _seconds(value: float | None) -> str:

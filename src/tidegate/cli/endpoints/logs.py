@@ -71,10 +71,10 @@ def _how(log: LogLines) -> str:
     failed = log.failed
     if failed is None:
         return ""
-    told = "crashed" if failed.kind == "crash" else "did not start"
+    what = "crashed" if failed.kind == "crash" else "did not start"
     how = failed.reason.partition("; last log lines: ")[0]
     if failed.exit_code is not None:
         how = f"exit code {failed.exit_code}"
     if failed.signal is not None:
         how = failed.signal + (" (out of memory?)" if failed.signal == "SIGKILL" else "")
-    return f", {told} at {moment(failed.at)}: {how}"
+    return f", {what} at {moment(failed.at)}: {how}"

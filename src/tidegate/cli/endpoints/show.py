@@ -140,9 +140,9 @@ def _shown(now: Status) -> str:
     counts = now.endpoints_by_status
     if len(now.endpoints) == sum(counts.values()):
         return _endpoint_table(now.endpoints)
-    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    text = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     of_note = _endpoint_table(now.endpoints) if now.endpoints else "none of them needs a look"
-    return f"endpoints: {told} ('tidegate endpoints' lists them)\n{of_note}"
+    return f"endpoints: {text} ('tidegate endpoints' lists them)\n{of_note}"
 
 
 def _led(now: Status) -> list[str]:
@@ -301,10 +301,10 @@ def _place(found: Endpoint) -> str:
         f"{found.cpu_request:g} CPU kept free" if found.cpu_request else "",
         f"{found.memory_request_bytes >> 20} MiB kept free" if found.memory_request_bytes else "",
     ]
-    told = ", ".join(limit for limit in limits if limit)
+    text = ", ".join(limit for limit in limits if limit)
     managed = any(variant.replicas.managed_by for variant in found.variants)
     counts = ", which alone knows how many instances run" if managed else ""
-    return f", on {found.backend}" + (f" with {told} each" if told else "") + counts
+    return f", on {found.backend}" + (f" with {text} each" if text else "") + counts
 
 
 def _followed(follow: FollowView | None) -> list[str]:

@@ -40,8 +40,8 @@ experiment.examples = (
 
 def name_option(body: Body) -> Body:
     """Give a verb of one experiment --name."""
-    told = "Which one [default: the one that is active, else the newest]."
-    return click.option("--name", metavar="N", help=told)(click.argument("endpoint")(body))
+    help_text = "Which one [default: the one that is active, else the newest]."
+    return click.option("--name", metavar="N", help=help_text)(click.argument("endpoint")(body))
 
 
 @command(
@@ -104,8 +104,8 @@ def _numbers(text: str, between: str, option: str, example: str) -> list[float]:
     try:
         return [float(part.strip().removesuffix("%")) for part in text.split(between)]
     except ValueError:
-        told = f"--{option} {text!r} cannot be read: give percent, as in {example}"
-        raise InvalidArgument(told, field=option) from None
+        message = f"--{option} {text!r} cannot be read: give percent, as in {example}"
+        raise InvalidArgument(message, field=option) from None
 
 
 @command(

@@ -56,14 +56,14 @@ def checked(found: AaView) -> str:
     """An A/A check."""
     rows = [[one.name, f"{one.units:,}", _share(one.rate), _share(one.fixed_rate)] for one in found.metrics]
     verdicts = (textwrap.fill(f"{one.name}: {one.verdict}", WIDTH, subsequent_indent="  ") for one in found.metrics)
-    told = (
+    text = (
         f"{found.endpoint}: units captured from {moment(found.since)} to {moment(found.until)}, split at random "
         f"{found.repetitions:,} times, each looked at {found.looks} times"
     )
     why = "'found' is how often the metric's own test found a difference at any look, 'fixed' how often a t-test would."
     return "\n\n".join(
         [
-            textwrap.fill(told, WIDTH),
+            textwrap.fill(text, WIDTH),
             table(("metric", "units", "found", "fixed"), rows, "it has no metrics"),
             *verdicts,
             textwrap.fill(why, WIDTH),
@@ -182,11 +182,11 @@ def _ratio(view: ExperimentView) -> str:
     factor = f"Bayes factor {view.ratio.bayes_factor:.3g}"
     if view.ratio.sound:
         return f"units came in the planned ratio ({factor})"
-    told = (
+    text = (
         f"unhealthy: units did not come in the planned ratio ({factor}, 100 is the limit): "
         "something keeps or loses units of one arm, and no difference between the arms can be trusted"
     )
-    return textwrap.fill(told, WIDTH, subsequent_indent="  ")
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ")
 
 
 def _verdict(one: MetricView) -> str:

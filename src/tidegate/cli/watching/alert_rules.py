@@ -131,5 +131,5 @@ def _text(view: AlertRulesView) -> str:
     ]
     headers = ("type", "for", "keep", "repeat", "threshold", "actions")
     changed = ", ".join(view.changed) or "nothing"
-    told = textwrap.fill(f"changed from the defaults: {changed}", WIDTH, subsequent_indent="  ")
-    return f"{table(headers, rows, '')}\n\n{told}"
+    line = textwrap.fill(f"changed from the defaults: {changed}", WIDTH, subsequent_indent="  ")
+    return f"{table(headers, rows, '')}\n\n{line}"

@@ -59,8 +59,8 @@ def _first(newest: Sequence[MonitorResult]) -> str:
         return f"no check needs attention: {fine} {'is' if fine == 1 else 'are'} fine{also}"
     lines = [f"{len(found)} of {len(newest)} checks need a look"]
     for one in found[:FIRST_MAX]:
-        told = f"{one.severity or 'alert'}: {_about(one)}{_version(one)}: {shortened(one.verdict, 300)}"
-        lines += textwrap.wrap(told, WIDTH, initial_indent="  ", subsequent_indent="    ")
+        line = f"{one.severity or 'alert'}: {_about(one)}{_version(one)}: {shortened(one.verdict, 300)}"
+        lines += textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ")
     return "\n".join([*lines, *_left_out(len(found), FIRST_MAX)])
 
 
@@ -113,8 +113,8 @@ def _since_before(newest: Sequence[MonitorResult]) -> str:
         return ""
     lines = [f"{len(found)} moved since the block before (shown, alerts nobody)"]
     for one in found[:FIRST_MAX]:
-        told = f"{reading.about(one)}{_version(one)}: {shortened(one.verdict, 300)}"
-        lines += textwrap.wrap(told, WIDTH, initial_indent="  ", subsequent_indent="    ")
+        line = f"{reading.about(one)}{_version(one)}: {shortened(one.verdict, 300)}"
+        lines += textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ")
     return "\n".join([*lines, *_left_out(len(found), FIRST_MAX)])
 
 
@@ -137,8 +137,8 @@ def _others(found: Sequence[MonitorResult], fine: int) -> str:
         for one in found[:OTHERS_MAX]
     ]
     table = _table(("check", "state", "value", "reference", "rows"), rows, (38, 8, 8, 9, 9))
-    told = [f"data quality: {fine} more columns are fine"] if fine else []
-    return "\n".join([*([table] if table else []), *_left_out(len(found), OTHERS_MAX), *told])
+    lines = [f"data quality: {fine} more columns are fine"] if fine else []
+    return "\n".join([*([table] if table else []), *_left_out(len(found), OTHERS_MAX), *lines])
 
 
 def _about(one: MonitorResult) -> str:

@@ -186,8 +186,8 @@ class ExperimentsClient:
         place, control = _of_model(model_a, endpoint)
         other, treatment = _of_model(model_b, endpoint)
         if other != place:
-            told = f"{model_a!r} and {model_b!r} are different models: name the endpoint that serves both"
-            raise InvalidArgument(told, field="endpoint")
+            message = f"{model_a!r} and {model_b!r} are different models: name the endpoint that serves both"
+            raise InvalidArgument(message, field="endpoint")
         if not 0 < traffic_split < 1:
             raise InvalidArgument(
                 f"traffic_split is {traffic_split!r}: give the share of units that model_a gets, between 0 and 1",

@@ -115,8 +115,8 @@ def _deploy_version(ask: Ask) -> Shown | Moved:
             if bounds is not None:
                 ask.client.endpoints.scale(asked.name, **bounds)
         except TidegateError as error:
-            told = f"version {version} is being deployed, but its replicas do not follow the load: {error.message}"
-            return version_page(ask, InvalidArgument(told), form)
+            message = f"version {version} is being deployed, but its replicas do not follow the load: {error.message}"
+            return version_page(ask, InvalidArgument(message), form)
         return Moved(f"/deployments/{asked.name}/{version}")
 
     return changed(deploy, deployed, lambda error: version_page(ask, error, form))

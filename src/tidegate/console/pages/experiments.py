@@ -144,8 +144,8 @@ def _done(experiments: ExperimentsClient, verb: str, ask: Ask) -> ExperimentView
     endpoint, name = ask.of["name"], ask.of["experiment"]
     is_now = _was(experiments.get(endpoint, name))
     if (was := ask.form.get("was") or is_now) != is_now:
-        told = f"it was {was!r} when this page was loaded, and is {is_now!r} now: look at it again, nothing was done"
-        raise ChangedMeanwhile(told.replace("_", " "))
+        message = f"it was {was!r} when this page was loaded, and is {is_now!r} now: look at it again, nothing was done"
+        raise ChangedMeanwhile(message.replace("_", " "))
     make = {
         "start": experiments.start,
         "pause": experiments.pause,

@@ -62,12 +62,12 @@ def _due(alert: Alert, receiver: Receiver, facts: AlertFacts, now: float) -> Sta
     That it ended hears everyone who heard that it fires, whatever keeps it quiet. That it fires is said once, and again
     after `repeat_interval_s`; of what is quiet nothing is said.
     """
-    told = alert.told.get(receiver.name)
+    notice = alert.told.get(receiver.name)
     if alert.condition == "resolved":
-        return "resolved" if told is not None and told.status == "firing" and receiver.resolved else None
+        return "resolved" if notice is not None and notice.status == "firing" and receiver.resolved else None
     if alert.state != "firing" or not _wants(receiver, alert):
         return None
-    again = told is None or now - told.at >= facts.rule(alert.type).repeat_interval_s
+    again = notice is None or now - notice.at >= facts.rule(alert.type).repeat_interval_s
     return "firing" if again else None
 
 

@@ -51,8 +51,8 @@ def _next_change(facts: AlertFacts, before: float) -> float | None:
 
 
 def _changes(alert: Alert, rule: Rule) -> Iterator[float]:
-    told = alert.told.get(EVERYBODY.name)
+    notice = alert.told.get(EVERYBODY.name)
     if alert.condition == "firing" and alert.ok_since is not None and alert.unknown_since is None:
         yield alert.ok_since + rule.keep_firing_for_s
-    if alert.state == "firing" and told is not None:
-        yield told.at + rule.repeat_interval_s
+    if alert.state == "firing" and notice is not None:
+        yield notice.at + rule.repeat_interval_s

@@ -89,8 +89,8 @@ def _ended(facts: CanaryFacts) -> CanaryDecision | None:
         return CanaryDecision("fail", facts.broken, "stable has all of the traffic again")
     breached = [one for one in facts.guardrails if one.state == "breached" and not one.dry_run]
     if breached:
-        told = "; ".join(breach_words(one) for one in breached)
-        return CanaryDecision("abort", f"{told}. {_affected(facts)}", "stable has all of the traffic again")
+        breaches = "; ".join(breach_words(one) for one in breached)
+        return CanaryDecision("abort", f"{breaches}. {_affected(facts)}", "stable has all of the traffic again")
     return None
 
 

@@ -64,8 +64,8 @@ class Steps:
 
     def worded(self, value: Any) -> str:
         steps = ", ".join(number_text(weight) for weight in value["weights"])
-        told = f"{steps} %, each for {Span().worded(value['every_s'])}"
-        return told + (f", with {', '.join(value['guardrails'])}" if value["guardrails"] else "")
+        text = f"{steps} %, each for {Span().worded(value['every_s'])}"
+        return text + (f", with {', '.join(value['guardrails'])}" if value["guardrails"] else "")
 
     def schema(self) -> dict[str, Any]:
         inner = {

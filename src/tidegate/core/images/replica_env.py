@@ -21,11 +21,11 @@ def replica_env(version: str, drain_s: float, cpus: float, own: Mapping[str, str
     ('2', '1')
     """
     threads = str(max(1, int(cpus)))
-    told = own or {}
+    variables = own or {}
     return {
         "MODEL_VERSION": version,
         "TIDEGATE_DRAIN_S": f"{drain_s:g}",
-        **{name: told.get(name, threads) for name in THREADS},
+        **{name: variables.get(name, threads) for name in THREADS},
     }
 
 

@@ -85,8 +85,8 @@ def _size(served: Served, settings: Settings) -> tuple[int, int]:
 
 
 def _tags(served: Served) -> list[dict[str, str]]:
-    told = {"endpoint": served.endpoint, "model": served.model, "version": served.version, "digest": served.digest}
-    return [{"key": f"tidegate:{name}", "value": value} for name, value in told.items() if value is not None]
+    tags = {"endpoint": served.endpoint, "model": served.model, "version": served.version, "digest": served.digest}
+    return [{"key": f"tidegate:{name}", "value": value} for name, value in tags.items() if value is not None]
 
 
 def _task_definition(served: Served, settings: Settings) -> dict[str, Any]:

@@ -199,8 +199,8 @@ def key_of_object(metadata: Mapping[str, Any]) -> WorkloadKey | None:
 
 def token_of(metadata: Mapping[str, Any]) -> int:
     """Of the lease under which an object was written last; 0 where it does not say."""
-    told = str((metadata.get("annotations") or {}).get(TOKEN, "0"))
-    return int(told) if told.isdecimal() else 0
+    text = str((metadata.get("annotations") or {}).get(TOKEN, "0"))
+    return int(text) if text.isdecimal() else 0
 
 
 @dataclass(frozen=True)

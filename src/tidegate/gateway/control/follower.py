@@ -155,7 +155,7 @@ class ControlPlane:
 
     def id_token(self, audience: str) -> IdToken:
         """A token for this audience of the routing snapshot, as the control plane makes it. Raises as `fetch` does."""
-        told = urllib3.request(
+        answer = urllib3.request(
             "GET",
             f"{self.url}/internal/v1/id-token",
             fields={"audience": audience},
@@ -163,12 +163,12 @@ class ControlPlane:
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=TOKEN_TIMEOUT_S),
             retries=False,
         )
-        if told.status != 200:
-            raise OSError(f"the control plane answered {told.status}: {told.data[:300].decode(errors='replace')}")
-        return _tokens.decode(told.data)
+        if answer.status != 200:
+            raise OSError(f"the control plane answered {answer.status}: {answer.data[:300].decode(errors='replace')}")
+        return _tokens.decode(answer.data)
 
     def _post(self, what: str, body: dict[str, Any]) -> None:
-        told = urllib3.request(
+        answer = urllib3.request(
             "POST",
             f"{self.url}/internal/v1/{what}",
             json=body,
@@ -176,8 +176,8 @@ class ControlPlane:
             timeout=CONNECT_TIMEOUT_S,
             retries=False,
         )
-        if told.status != 204:
-            raise OSError(f"it answered {told.status}")
+        if answer.status != 204:
+            raise OSError(f"it answered {answer.status}")
 
     def _key(self) -> str:
         if self.node_key is not None:

@@ -36,10 +36,10 @@ def request_key(scope: bytes, call: Call) -> str | None:
         return None
     wanted = None if call.wanted is None else sorted(call.wanted)
     try:
-        told = _encode([scope, call.params, wanted, [(name, *_written(inputs[name])) for name in sorted(inputs)]])
+        encoded = _encode([scope, call.params, wanted, [(name, *_written(inputs[name])) for name in sorted(inputs)]])
     except TypeError:  # an object that has no canonical form
         return None
-    return hashlib.blake2b(told, digest_size=_SIZE).hexdigest()
+    return hashlib.blake2b(encoded, digest_size=_SIZE).hexdigest()
 
 
 def _inputs(call: Call) -> Tensors | None:

@@ -52,12 +52,12 @@ def _how(view: ExperimentView) -> str:
 
 def _header(view: ExperimentView, made_at: float) -> str:
     arms = ", ".join(f"{one.variant}: version {shortened(one.version)}" for one in view.arms)
-    told = [f"made {moment(made_at)}", arms]
+    lines = [f"made {moment(made_at)}", arms]
     if view.started_at is not None:
         until = "goes on" if view.ended_at is None else f"to {moment(view.ended_at)}"
-        told.insert(1, f"from {moment(view.started_at)} {until}")
+        lines.insert(1, f"from {moment(view.started_at)} {until}")
     title = f"{text(shortened(view.name))} <small>{text(f'experiment at {view.endpoint}')}</small>"
-    return element("h1", title) + element("p", text(" · ".join(told)), class_="sub")
+    return element("h1", title) + element("p", text(" · ".join(lines)), class_="sub")
 
 
 def _decision(view: ExperimentView) -> str:

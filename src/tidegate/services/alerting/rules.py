@@ -47,9 +47,11 @@ class AlertRules:
             row = rows.rules_of(tx, endpoint) or AlertRulesRow(endpoint=endpoint)
             row.rules = {type_: kept for type_ in TYPES if (kept := core.kept(after.get(type_, Rule())))}
             tx.add(row)
-            told = audit.differing(_audited(before), _audited(after))
-            if told:
-                audit.record(tx, who, self.clock(), audit.AuditedChange("alert_rules", "endpoint", endpoint, told))
+            differences = audit.differing(_audited(before), _audited(after))
+            if differences:
+                audit.record(
+                    tx, who, self.clock(), audit.AuditedChange("alert_rules", "endpoint", endpoint, differences)
+                )
         self.changed()
         return _view(endpoint, after)
 

@@ -54,8 +54,8 @@ class Silences:
                 created_at=now,
             )
             tx.add(row)
-            told = {"matchers": (None, row.matchers), "ends_at": (None, row.ends_at)}
-            audit.record(tx, who, now, audit.AuditedChange("silence", "silence", row.id, told, note=row.comment))
+            values = {"matchers": (None, row.matchers), "ends_at": (None, row.ends_at)}
+            audit.record(tx, who, now, audit.AuditedChange("silence", "silence", row.id, values, note=row.comment))
             view = silence_view(row, now)
         self.changed()
         return view
@@ -68,8 +68,8 @@ class Silences:
             if row is None:
                 raise UnknownSilence(f"no silence has the id {silence_id!r}", silence=silence_id)
             if row.ends_at > now:
-                told = {"ends_at": (row.ends_at, now)}
-                audit.record(tx, who, now, audit.AuditedChange("end_silence", "silence", row.id, told))
+                values = {"ends_at": (row.ends_at, now)}
+                audit.record(tx, who, now, audit.AuditedChange("end_silence", "silence", row.id, values))
                 row.ends_at = now
             view = silence_view(row, now)
         self.changed()

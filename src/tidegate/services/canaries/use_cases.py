@@ -164,13 +164,13 @@ class Canaries:
         canary = rows.add(tx, _new_row(row, asked, who, now))
         changes.set_step(tx, canary, row, 0, notice, now)
         canary.reason, canary.next = "replicas are made ready", f"{asked.steps[0]:g} % of the traffic"
-        told = {
+        values = {
             "version": (None, asked.version),
             "steps": (None, list(asked.steps)),
             "every_s": (None, asked.every_s),
             "guardrails": (None, [one.text for one in kept]),
         }
-        audit.record(tx, who, now, audit.AuditedChange("canary", "endpoint", row.name, told))
+        audit.record(tx, who, now, audit.AuditedChange("canary", "endpoint", row.name, values))
         return canary
 
     def _set_paused(self, endpoint: str, who: Principal, state: str) -> CanaryView:

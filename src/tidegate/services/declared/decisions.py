@@ -213,13 +213,13 @@ def promoted_by(tx: Session, row: EndpointRow | None, values: Mapping[str, Any])
 
 def outcomes_of(tx: Session, row: EndpointRow, values: Mapping[str, Any]) -> str:
     """How the document's experiment and canary are doing, in Argo's words."""
-    told = []
+    texts = []
     if "experiment" in values:
-        told.append(_outcome_of_experiment(tx, row, values["experiment"]["name"]))
+        texts.append(_outcome_of_experiment(tx, row, values["experiment"]["name"]))
     canary = canary_rows.newest_of(tx, row.uid, "canary") if "canary" in values else None
     if canary is not None:
-        told.append(f"canary of version {canary.version} is {CANARY_OUTCOMES[canary.state]}: {canary.reason}")
-    return "; ".join(one for one in told if one)
+        texts.append(f"canary of version {canary.version} is {CANARY_OUTCOMES[canary.state]}: {canary.reason}")
+    return "; ".join(one for one in texts if one)
 
 
 def _outcome_of_experiment(tx: Session, row: EndpointRow, name: str) -> str:

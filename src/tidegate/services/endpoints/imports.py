@@ -86,8 +86,8 @@ class Imports:
                 row, is_new = self._made(tx, done, who), True
             elif done.first_at is not None:
                 row.created_at = min(row.created_at, done.first_at)
-            told = {"file": (None, request.filename), "rows": (None, done.rows), "labels": (None, done.labels)}
-            audit.record(tx, who, self.clock(), audit.AuditedChange("import", "endpoint", name, told))
+            values = {"file": (None, request.filename), "rows": (None, done.rows), "labels": (None, done.labels)}
+            audit.record(tx, who, self.clock(), audit.AuditedChange("import", "endpoint", name, values))
         if is_new:
             self.endpoints.changed()
         return replace(done, created=is_new)

@@ -161,8 +161,8 @@ class KeptAliases:
             else:
                 row.written, row.pending, row.trouble, row.attempts = one.version, False, "", 0
             if was is not None and was != one.version:
-                told = {f"@{one.alias}": (was or None, one.version or None)}
-                change = audit.AuditedChange("alias", "model", one.model, told, one.reason)
+                values = {f"@{one.alias}": (was or None, one.version or None)}
+                change = audit.AuditedChange("alias", "model", one.model, values, one.reason)
                 audit.record(tx, part_of_platform(one.endpoint), self.clock(), change)
 
     def _again(self, one: _Due, error: TidegateError) -> None:

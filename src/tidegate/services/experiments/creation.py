@@ -130,7 +130,7 @@ def check_captured(endpoint: EndpointRow, spec: ExperimentSpec, platform_retain_
             f"('tidegate capture-settings {endpoint.name} --retain {math.ceil(needed)}d')",
             field="max_days",
         )
-    told = [
+    warnings = [
         f"guardrail {one.metric.name}:margin={one.value:g} is a share of control's errors: while control has none, it "
         "cannot be shown to be kept, and nothing is promoted. An amount can, such as "
         f"{one.metric.name}:margin=abs:0.01"
@@ -138,11 +138,11 @@ def check_captured(endpoint: EndpointRow, spec: ExperimentSpec, platform_retain_
         if one.metric.source == "errors" and one.kind == "margin" and not one.absolute and not one.dry_run
     ]
     if rules.sample < 1:
-        told += [
+        warnings += [
             f"{rules.sample:.0%} of the requests are captured: units with few requests may be missed, and it takes "
             "longer ('tidegate capture-settings --sample 1' captures all)"
         ]
-    return told
+    return warnings
 
 
 def fitted(endpoint: EndpointRow, spec: ExperimentSpec, platform_retain_s: float, paused_s: float) -> ExperimentSpec:

@@ -276,10 +276,10 @@ class Experiments:
             )
         if fits != spec:
             row.spec = msgspec.to_builtins(fits)
-            told = (
+            warning = (
                 f"{creation.SHORTENED}{fits.max_days:.3g} days in all: it was paused, and its rows are kept no longer"
             )
-            row.warnings = [*(one for one in row.warnings if not one.startswith(creation.SHORTENED)), told]
+            row.warnings = [*(one for one in row.warnings if not one.startswith(creation.SHORTENED)), warning]
         return fits
 
     @contextmanager
@@ -298,10 +298,10 @@ class Experiments:
             states.after(name, row.state, action)  # type: ignore[arg-type] # the column has no others
             yield tx, found, row
             tx.flush()
-            told: dict[str, tuple[object, object]] = {"state": (before, row.state)}
+            values: dict[str, tuple[object, object]] = {"state": (before, row.state)}
             if action == "split":
-                told = {"split": (shares, [arm.share for arm in rows.spec_of(row).arms])}
-            self._audit(tx, row, action, who, told)
+                values = {"split": (shares, [arm.share for arm in rows.spec_of(row).arms])}
+            self._audit(tx, row, action, who, values)
             self.tell(tx, endpoint, [quiet(row)], self.clock())
         self._woken()
 

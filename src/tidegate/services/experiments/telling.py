@@ -34,8 +34,8 @@ def of_look(row: ExperimentRow, analysis: Analysis, *, ended: bool) -> Observati
     if ended:
         return _observation(row, f"ended: {row.reason}", "medium")
     if breached or worse:
-        told = [f"past its margin: {name}" for name in breached] + [f"worse for certain: {name}" for name in worse]
-        return _observation(row, f"goes on; {', '.join(told)}", "high")
+        texts = [f"past its margin: {name}" for name in breached] + [f"worse for certain: {name}" for name in worse]
+        return _observation(row, f"goes on; {', '.join(texts)}", "high")
     return quiet(row)
 
 

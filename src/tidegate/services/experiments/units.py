@@ -89,7 +89,7 @@ def _units(rows: UnitRows, metric: MetricRows) -> Units:
 def warnings_of(rows: UnitRows) -> list[str]:
     """What was left out, in sentences; none where nothing was."""
     ignored: Ignored = rows.ignored
-    told = [
+    counts = [
         (
             ignored.without_key,
             "calls had no key (X-Tidegate-Key or user_id): they were assigned by request, and are no units",
@@ -105,7 +105,7 @@ def warnings_of(rows: UnitRows) -> list[str]:
         (ignored.early, "values were dated before their unit's first call, and are ignored"),
         (ignored.no_number, "labels were neither numbers nor true or false, and are ignored"),
     ]
-    made = [f"{count} {what}" for count, what in told if count]
+    made = [f"{count} {what}" for count, what in counts if count]
     if rows.sampled:
         made.append("capture keeps a sample of the requests: units that only failed are not seen, and errors estimated")
     return made

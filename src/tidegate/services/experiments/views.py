@@ -91,8 +91,8 @@ def _decision(row: ExperimentRow) -> ExperimentDecision:
 
 
 def _warnings(row: ExperimentRow, found: ExperimentEvidence | None, spec: ExperimentSpec, *, ended: bool) -> list[str]:
-    told = [*_alike(spec), *row.warnings, *(found.warnings if found else [])]
-    return told + ([f"it could not be looked at lately: {row.trouble}"] if row.trouble and not ended else [])
+    warnings = [*_alike(spec), *row.warnings, *(found.warnings if found else [])]
+    return warnings + ([f"it could not be looked at lately: {row.trouble}"] if row.trouble and not ended else [])
 
 
 def _alike(spec: ExperimentSpec) -> list[str]:

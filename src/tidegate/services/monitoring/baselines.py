@@ -162,9 +162,9 @@ class Baselines:
                 else:
                     before = row.file
                 row.file, row.view, row.made_at = name, asdict(view), view.made_at
-                told = {"source": (None, view.source), "rows": (None, view.rows), "labelled": (None, view.labelled)}
+                values = {"source": (None, view.source), "rows": (None, view.rows), "labelled": (None, view.labelled)}
                 audit.record(
-                    tx, who, self.clock(), audit.AuditedChange("baseline", "version", f"{model}:{number}", told)
+                    tx, who, self.clock(), audit.AuditedChange("baseline", "version", f"{model}:{number}", values)
                 )
         except BaseException:
             self.files.delete(name)

@@ -216,17 +216,17 @@ def _quality_result(
         and rate.p_value <= alpha / 2
         and rate.rate - rate.rate_reference >= QUALITY_DIFFERENCE
     ]
-    told = [_rate_words(rate) for rate in worse]
+    texts = [_rate_words(rate) for rate in worse]
     if not is_range and _is_stuck(before, clustering.of_block(now), alpha / 2):
-        told.append(f"all {now.rows} rows have the same value, where the baseline has several")
+        texts.append(f"all {now.rows} rows have the same value, where the baseline has several")
     largest = max((rate.rate for rate in worse), default=1.0)
     severity: Severity = "high" if largest >= LARGE_RATE else "medium"
-    if not told:
+    if not texts:
         return place.result("data_quality", "ok", "ok: no value is odd", **common)
     return place.result(
         "data_quality",
         "alert",
-        ("out of range: " if is_range else "bad data: ") + "; ".join(told),
+        ("out of range: " if is_range else "bad data: ") + "; ".join(texts),
         severity,
         **common,
         value=worse[0].rate if worse else 1.0,

@@ -144,9 +144,9 @@ class Monitoring:
                 endpoint=endpoint,
             )
         found = self.evaluate(endpoint, self.clock(), asked=True)
-        told = {"results": (None, len(found)), "alerts": (None, sum(one.state == "alert" for one in found))}
+        values = {"results": (None, len(found)), "alerts": (None, sum(one.state == "alert" for one in found))}
         with self.fenced.transaction() as tx:
-            audit.record(tx, who, self.clock(), audit.AuditedChange("evaluate", "endpoint", endpoint, told))
+            audit.record(tx, who, self.clock(), audit.AuditedChange("evaluate", "endpoint", endpoint, values))
         return found
 
     def evaluate(self, endpoint: str, now: float, *, asked: bool = False) -> list[MonitorResult]:

@@ -20,12 +20,12 @@ def capture_result(view: CaptureView | None, lost_before: float | None, place: P
     if view.status == "trouble":
         return place.result("capture", "alert", f"not kept: {view.reason}", "high", value=lost)
     if lost_before is not None and lost > lost_before:
-        told = (
+        text = (
             f"lost: {view.lost_bytes} damaged bytes, {view.unfit_records} records that are none, {view.ahead_rows} "
             f"rows of the future and {view.quarantined_segments} segments, and {view.dropped_records} records that "
             "gateways could not write, in all; more than at the evaluation before"
         )
-        return place.result("capture", "alert", told, "medium", value=lost, reference=lost_before)
+        return place.result("capture", "alert", text, "medium", value=lost, reference=lost_before)
     if view.status == "silent":
         return place.unknown("capture", view.reason, value=lost)
     return place.result("capture", "ok", "ok: nothing was lost since the evaluation before", value=lost)

@@ -41,5 +41,5 @@ def of_note(tx: Session, now: float) -> list[RolloutView]:
 
 def _view(row: CanaryRow) -> RolloutView:
     at = row.step_set_at if row.ended_at is None else row.ended_at
-    told: Any = row  # its texts are of the view's own words
-    return RolloutView(row.endpoint, told.kind, row.version, told.state, row.reason, at)
+    texts: Any = row  # its texts are of the view's own words
+    return RolloutView(row.endpoint, texts.kind, row.version, texts.state, row.reason, at)

@@ -29,9 +29,9 @@ class AlertFilter:
 
 def alert_of(row: AlertRow) -> Alert:
     """The row as the state machine knows it."""
-    told = {name: LastNotice(status, at) for name, (status, at) in row.told.items()}
+    notices = {name: LastNotice(status, at) for name, (status, at) in row.told.items()}
     kept = {name: getattr(row, name) for name in Alert.__dataclass_fields__ if name != "told"}
-    return Alert(**kept, told=told)
+    return Alert(**kept, told=notices)
 
 
 def write(tx: Session, alert: Alert) -> None:

@@ -220,12 +220,12 @@ def _verdict(drift: Drift, rule: DriftRule, *, moved: bool) -> str:
 
 
 def _rates_told(rates: Sequence[RateChange]) -> list[str]:
-    told = [
+    texts = [
         f"{rate.label} {'rose' if rate.rate > rate.rate_reference else 'fell'} from {_percent(rate.rate_reference)} "
         f"to {_percent(rate.rate)} of the rows"
         for rate in rates[:3]
     ]
-    return [*told, f"{len(rates) - 3} more rates changed"] if len(rates) > 3 else told
+    return [*texts, f"{len(rates) - 3} more rates changed"] if len(rates) > 3 else texts
 
 
 def _percent(share: float) -> str:

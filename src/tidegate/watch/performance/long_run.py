@@ -92,14 +92,14 @@ def evaluate_days(
     is_worse = not is_chance and drop > PerformanceRule().tolerance
     bounds = max(0.0, float(best.mean()) - quantile * own[0]), min(1.0, float(worst.mean()) + quantile * own[1])
     lower, upper = sorted(map(metric.of, bounds))
-    told = (
+    text = (
         f"over {span} days {metric.name.replace('_', ' ')} is {metric.of(risk):.3g} (between {lower:.3g} and "
         f"{upper:.3g}, as much as days differ), and was {result.reference:.3g}"
     )
     return replace(
         result,
         state="alert" if is_worse else "ok",
-        verdict=f"worse: {told}" if is_worse else f"ok: {told}",
+        verdict=f"worse: {text}" if is_worse else f"ok: {text}",
         value=metric.of(risk),
         lower=lower,
         upper=upper,

@@ -100,16 +100,16 @@ class Remembered:
 
     def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
         """See `LoadedModel`; always all of it."""
-        told = self._told.get(id(inputs))
-        if told is None:
+        known = self._told.get(id(inputs))
+        if known is None:
             try:
-                told = self._model.predict(inputs, None)
+                known = self._model.predict(inputs, None)
             except UnfitInput as error:
-                told = error
-            self._told[id(inputs)] = told
-        if isinstance(told, UnfitInput):
-            raise told
-        return {name: array for name, array in told.items() if wanted is None or name in wanted}
+                known = error
+            self._told[id(inputs)] = known
+        if isinstance(known, UnfitInput):
+            raise known
+        return {name: array for name, array in known.items() if wanted is None or name in wanted}
 
 
 def _asked(model: LoadedModel, inputs: Arrays) -> Arrays | str:

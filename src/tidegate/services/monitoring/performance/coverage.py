@@ -70,11 +70,11 @@ def coverage_result(rows: Labelled, place: Place, days: Sequence[Day] = (), alph
     if usual is not None and alpha > 0:
         fields |= {"reference": usual.coverage, "n_reference": usual.rows}
         if share < usual.coverage / RATIO and _p_value(matured, labelled, usual) <= alpha:
-            told = (
+            text = (
                 f"labels stay away: {labelled} of {matured} predictions have one ({share:.0%}), and on no day of the "
                 f"last {len(days)} were they fewer than {usual.coverage:.0%}"
             )
-            return place.result("label_coverage", "alert", told, "medium", **fields, value=share)
+            return place.result("label_coverage", "alert", text, "medium", **fields, value=share)
     if not labelled:
         return place.unknown("label_coverage", f"none of {matured} predictions has a label yet", **fields)
     verdict = f"ok: {labelled} of {matured} predictions have labels ({share:.0%})"
