@@ -122,6 +122,18 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
         assert (page.parent / link).exists(), link
 
 
+def test_the_map_of_the_code_names_only_files_and_names_that_there_are() -> None:
+    """`path.py` of docs/architecture.md, and `name` in (`path.py` (`name`)), wherever a path begins."""
+    text = (HOUSE / "docs" / "architecture.md").read_text()
+    sources = [path for folder in ("src", "tests") for path in (HOUSE / folder).rglob("*.py")]
+    wrong = []
+    for path, name in re.findall(r"`([\w/]+\.py)`(?: \(`([\w.]+)`)?", text):
+        found = [one for one in sources if one.as_posix().endswith(f"/{path}")]
+        if not any(re.search(rf"\b{name.rpartition('.')[2]}\b", one.read_text()) for one in found):
+            wrong.append(f"{path} {name}".strip())
+    assert wrong == []
+
+
 def test_nothing_of_a_makers_machine_is_in_the_project() -> None:
     """Home directories, work folders and the hosts of package registries (each spelled so as not to find itself)."""
     pattern = re.compile(r"(?<![\w.])/(?:w[o]rk|r[o]ot|h[o]me/\w+|opt/p[y]pi)/\w|p[y]pi\.org|deb[.]debian\.org")
