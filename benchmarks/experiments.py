@@ -1,21 +1,23 @@
 """How often experiments, canaries and shadows decide wrongly where nothing differs, and what it takes where it does.
 
-python benchmarks/experiments.py [--sections peeking,ramps,growing,decisions,ratio,quantiles,paired,guard,canaries,cost]
-    [--streams 5000] [--jobs 1]
+python benchmarks/experiments.py [--streams 5000] [--jobs 1]
+    [--sections peeking,ramps,growing,decisions,ratio,quantiles,paired,guard,canaries,cost,looks]
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
 
-from lib import experimenting, tables
+from lib import experiment_days, experimenting, tables
 from lib.whole_canaries import SHARES, Ended, Traffic, many
 from tidegate.sequential.analysis import analyse
 from tidegate.sequential.guard import Alphas, Bound, Counted, latency, rates
@@ -220,9 +222,21 @@ def cost(_: int) -> None:
     print(tables.table(["units", "time"], rows))
 
 
+def looks(_: int) -> None:
+    """What a look costs with all that it reads: captured rows of 30 days, two calls a unit, a tenth with feedback."""
+    days, rows = 30, []
+    for units in (100_000, 1_000_000):
+        with tempfile.TemporaryDirectory() as folder:
+            experiment_days.write(Path(folder) / "capture", units, days)
+            found = [f"{one:.1f} s" for one in experiment_days.looks(Path(folder), days)]
+        rows.append([f"{units:,}", *found])
+    print(f"A look after {days} days, two calls a unit, two metrics and the p95 of latency: seconds of processor")
+    print(tables.table(["units", "the first reads all", "a later one", "of it the analysis"], rows))
+
+
 SECTIONS: dict[str, Callable[[int], None]] = {
     each.__name__: each
-    for each in (peeking, ramps, growing, decisions, ratio, quantiles, paired, guard, canaries, cost)
+    for each in (peeking, ramps, growing, decisions, ratio, quantiles, paired, guard, canaries, cost, looks)
 }
 
 

@@ -39,6 +39,16 @@ BROKEN = {
     "leaks": _UNLESS_TESTED + "kept.append(bytes(1 << 20)); len(kept) < 40 or os.kill(os.getpid(), 9)",
 }
 """What leaks is killed at its limit of 40 MB from outside, as by an engine that bounds memory."""
+SAID = {
+    "errors": ("errors breached: 1 (",),
+    "refuses": ("errors breached: 1 (",),
+    "slow": ("latency breached: ",),
+    "nan": ("non_finite breached: 1 (",),
+    "crashes": ("crashes breached: 2, and may be 1", "errors breached: "),
+    "hangs": ("errors breached: ", "latency breached: "),
+    "leaks": ("crashes breached: 2, and may be 1",),
+}
+"""Why each is taken back. Where a request kills its replica, or has no answer, two guardrails can be first."""
 ENDED_S = 240.0
 
 
@@ -122,7 +132,12 @@ def test_every_kind_of_broken_version_is_aborted_by_default(own_platform: Platfo
         here.done("deploy", "churn:2", "--canary", "5,25,50,100", "--every", "5s")
         found = ended(here, "churn")
         until(lambda: here.endpoint("churn")["traffic"] == {"1": 100.0}, what="stable")
-    assert found["state"] in ("aborted", "failed"), found
+    assert found["state"] == "aborted", found
+    assert found["reason"].startswith(SAID[kind]), found["reason"]
+    assert found["reason"].endswith(" affected"), "with how many requests"
+    assert found["reason"].partition(" ")[0] in {
+        one["name"] for one in found["guardrails"] if one["state"] == "breached"
+    }
     assert traffic.unanswered == []
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 
 import pyarrow as pa
@@ -140,6 +141,26 @@ class CaptureStore:
         skipped = {segment.name for segment in look.pending}
         found = self._files.below(f"{table}/endpoint={endpoint}", between)
         return [file.name for file in found if is_parquet(file.name) and segment_of_file(file.name) not in skipped]
+
+    def holding(self, tables: tuple[str, ...], endpoint: str, since_s: float, until_s: float) -> bytes | None:
+        """Stands for the files that have rows of a time: while it is the same, so are the rows.
+
+        None while segments that are not compacted yet may have some of them. Raises `CaptureUnreadable`.
+        """
+        since_s, until_s = since_s - PARTS_APART_S_MAX, until_s + PARTS_APART_S_MAX
+        try:
+            look = self.look()
+            if any(open_rows.may_have(one, table, since_s, until_s) for one in look.pending for table in tables):
+                return None
+            between = (f"hour={_hour(since_s)}", f"hour={_hour(until_s)}")
+            found = [one for table in tables for one in self._files.below(f"{table}/endpoint={endpoint}", between)]
+        except FileNotFoundError:  # a segment was dropped just now
+            return None
+        except OSError as error:
+            raise CaptureUnreadable(f"what was captured cannot be read: {error.strerror or error}") from error
+        skipped = {segment.name for segment in look.pending}
+        told = [one for one in found if is_parquet(one.name) and segment_of_file(one.name) not in skipped]
+        return blake2b(repr([(one.name, one.size_bytes, one.written_s) for one in told]).encode()).digest()
 
     def _read(self, query: _Query, look: Look) -> pa.Table:
         whole = self._found(query, look)

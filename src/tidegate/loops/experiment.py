@@ -18,9 +18,10 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 5.0
 """How often it is asked whether there is something to look at that another control plane was told of."""
-LOOK_S_MIN, LOOK_S_MAX = 2.0, 60.0
+LOOK_S_MIN, LOOK_S_MAX = 2.0, 300.0
 COST_FACTOR = 10.0
-"""Looking takes up to a tenth of the time: what takes longer is looked at less often.
+"""Looking takes up to a tenth of the time, while a look takes half a minute or less: what takes longer is looked at
+less often. Never less often than `LOOK_S_MAX`: what was not looked at for a quarter of an hour cannot be approved.
 
 It goes by the shorter of the last two looks, and the first one after a start costs nothing: it imports libraries.
 """

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tidegate.capture.store import CaptureStore
+    from tidegate.capture.units.settled import SettledCalls
 
 
 _PAIRED = ["at", "id", "row", "key", "duration_ms", "label"]
@@ -34,6 +35,7 @@ class StoredRows:
     def __init__(self, data_dir: Path, location: Location | None = None) -> None:
         self._location, self._journal = location or Location(data_dir / "capture"), data_dir / "journal"
         self._opened: CaptureStore | None = None
+        self._settled: SettledCalls | None = None
 
     def rows(
         self,
@@ -61,8 +63,11 @@ class StoredRows:
     def units(self, query: UnitQuery) -> UnitRows:
         """Implements `core.captured.CapturedUnits`."""
         from tidegate.capture.units.gather import units
+        from tidegate.capture.units.settled import SettledCalls
 
-        return units(self._store(), query)
+        if self._settled is None:
+            self._settled = SettledCalls(self._store())
+        return units(self._store(), query, self._settled)
 
     def for_look(self, endpoint: str, since_s: float, outputs: Sequence[str]) -> StoredRows:
         """See `core.captured.CapturedPairs`."""

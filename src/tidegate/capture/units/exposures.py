@@ -26,6 +26,14 @@ class Exposures:
     def __len__(self) -> int:
         return len(self.arm)
 
+    def copy(self) -> Exposures:
+        """The same units, to go on from."""
+        made = Exposures()
+        made.keys = self.keys
+        made.arm, made.phase, made.at_us = self.arm.copy(), self.phase.copy(), self.at_us.copy()
+        made.several = self.several.copy()
+        return made
+
     def fold(self, calls: UnitCalls, *, only_answered: bool) -> Ints:
         """Add the units of a slice; the unit of each call, -1 for one whose unit is not known.
 

@@ -6,37 +6,43 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
 from tidegate.capture.labels import CaptureReader
 from tidegate.capture.units.arrow import places
 from tidegate.capture.units.calls import SLICE_S, UnitCalls, calls_of, slices
 from tidegate.capture.units.compared import compared
 from tidegate.capture.units.events import LABEL, Events, read_events
-from tidegate.capture.units.exposures import Exposures
+from tidegate.capture.units.settled import CALLS, CallsSoFar, SettledCalls
 from tidegate.capture.units.tally import UnitTally
 from tidegate.capture.units.values import UnitEvents, from_events, rows_of
 from tidegate.wire.experiments.experiments import Metric
 from tidegate.wire.experiments.units import Floats, Ignored, Ints, MetricRows, UnitQuery, UnitRows
 
-CALLS = ("latency", "errors")
 FIRST_SPAN_S = 3600.0
 """Where only the newest calls are read, the first piece is so long, and each one before it twice as long."""
 
 
-def units(store: CaptureReader, query: UnitQuery) -> UnitRows:
+def units(store: CaptureReader, query: UnitQuery, settled: SettledCalls | None = None) -> UnitRows:
     """Read calls and feedback until now, and put each unit's values together. Raises `CaptureUnreadable`.
 
-    The result is the same whether rows are in the journal or in Parquet, and whatever their order there.
+    The result is the same whether rows are in the journal or in Parquet, and whatever their order there. With
+    `settled`, calls of days that have not changed since an earlier look are not read again; it comes to the same.
     """
     ignored = Ignored()
     events = read_events(store, query, ignored)
+    named = events.ids.drop_null().unique()
+    newest, so_far = None, None
     if query.calls_max is not None:
         query, newest = _newest(store, query, query.calls_max, ignored)
-    else:
-        newest = None
-    reading = _Reading(query, events)
-    for calls in newest or (calls_of(store, query, between, ignored) for between in slices(query)):
+    elif settled is not None and not len(named):  # feedback by id may be about any call: all of them are read
+        so_far = settled.of(query)
+    reading = _Reading(query, events, named, so_far or CallsSoFar.begun(query))
+    later = slices(query) if so_far is None else slices(replace(query, since_s=so_far.until_s))
+    for calls in newest or (calls_of(store, query, between, reading.calls.ignored) for between in later):
         reading.add(calls)
+    ignored.without_key += reading.calls.ignored.without_key
+    ignored.omitted += reading.calls.ignored.omitted
     return reading.finished(ignored, compared(store, query, reading.exposures))
 
 
@@ -54,44 +60,24 @@ def _newest(
 
 
 class _Reading:
-    """What is known after some slices of calls."""
+    """What is known after some slices of calls. `named` are the ids that feedback names."""
 
-    def __init__(self, query: UnitQuery, events: Events) -> None:
+    def __init__(self, query: UnitQuery, events: Events, named: pa.Array, calls: CallsSoFar) -> None:
         self.query, self.events, self.arms = query, events, max(1, len(query.arms))
-        self.exposures, self.sampled = Exposures(), False
-        self.newest_us: int | None = None
-        self.named = events.ids.drop_null().unique()
+        self.calls, self.exposures = calls, calls.exposures
+        self.named = named
         self.unit_of_id, self.arm_of_id = np.full((2, len(self.named)), -1, np.int64)
-        self.tallies = {name: UnitTally() for name, one in query.metrics.items() if one.source in CALLS}
 
     def add(self, calls: UnitCalls) -> None:
-        self.sampled = self.sampled or bool((calls.weight[calls.answered] > 1).any())
-        if len(calls):
-            self.newest_us = max(int(calls.at_us.max()), self.newest_us or 0)
-        unit = self.exposures.fold(calls, only_answered=self.sampled)
+        unit = self.calls.add(self.query.metrics, calls)
         if len(self.named):
             self._note_ids(calls, unit)
-        for name, tally in self.tallies.items():
-            self._count(self.query.metrics[name], tally, calls, unit)
 
     def _note_ids(self, calls: UnitCalls, unit: Ints) -> None:
         place = places(calls.ids, self.named)
         rows = np.flatnonzero((place >= 0) & (unit >= 0))
         rows = rows[np.lexsort((calls.arm[rows], calls.at_us[rows]))]  # the newest call of an id is the one it names
         self.unit_of_id[place[rows]], self.arm_of_id[place[rows]] = unit[rows], calls.arm[rows]
-
-    def _count(self, metric: Metric, tally: UnitTally, calls: UnitCalls, unit: Ints) -> None:
-        """A call belongs to its unit's window when it began in it."""
-        keep = unit >= 0
-        if not keep.any():
-            return
-        if metric.source == "latency":
-            keep &= np.isfinite(calls.duration_ms)
-        if metric.window_s > 0:
-            keep &= calls.at_us <= self.exposures.at_us[unit] + round(metric.window_s * 1e6)
-        value = calls.duration_ms if metric.source == "latency" else calls.failed.astype(np.float64)
-        weight = calls.weight if metric.source == "errors" else np.ones(len(calls))
-        tally.add(unit[keep], calls.at_us[keep], value[keep], weight[keep])
 
     def finished(self, ignored: Ignored, compared: Mapping[str, UnitEvents]) -> UnitRows:
         exposures = self.exposures
@@ -116,9 +102,9 @@ class _Reading:
             made,
             int(exposures.several.sum()),
             ignored,
-            self.sampled,
+            self.calls.sampled,
             self.query.since_s,
-            None if self.newest_us is None else self.newest_us / 1e6,
+            None if self.calls.newest_us is None else self.calls.newest_us / 1e6,
         )
 
     def _units_of_events(self, ignored: Ignored) -> Ints:
@@ -175,7 +161,7 @@ class _Reading:
     def _of_calls(self, name: str, metric: Metric) -> tuple[Floats, Floats | None, Floats]:
         """Latency is put together as the metric says (its mean, where that is to be the last), errors are a share."""
         size = len(self.exposures)
-        tally = self.tallies[name]
+        tally = self.calls.tallies[name]
         entry = self.exposures.at_us / 1e6 + metric.window_s + metric.delay_s
         if metric.window_s == 0:
             return tally.first(size), None, entry

@@ -18,6 +18,13 @@ class UnitTally:
     def __init__(self) -> None:
         self._count, self._total, self._first, self._last = (np.zeros(0) for _ in range(4))
 
+    def copy(self) -> UnitTally:
+        """The same values, to go on from."""
+        made = UnitTally()
+        made._count, made._total = self._count.copy(), self._total.copy()
+        made._first, made._last = self._first.copy(), self._last.copy()
+        return made
+
     def add(self, unit: Ints, at_us: Ints, value: Floats, weight: Floats | None = None) -> None:
         """Rows of any order. With `weight`, each counts as so many."""
         if not len(unit):
