@@ -15,7 +15,7 @@ from tidegate.adapters.capture.rows import StoredRows
 from tidegate.capture.rows import FEEDBACK, PREDICTIONS
 from tidegate.sequential.analysis import analyse
 from tidegate.services.experiments.units import ExperimentUnits
-from tidegate.wire.experiments import ArmSpec, ExperimentSpec, Guardrail, Metric
+from tidegate.wire.experiments.experiments import ArmSpec, ExperimentSpec, Guardrail, Metric
 
 ENDPOINT, NAME = "churn", "blue"
 START_S = 1_800_000_000.0 // 3600 * 3600

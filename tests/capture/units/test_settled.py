@@ -16,8 +16,8 @@ from tidegate.capture.compact import compact
 from tidegate.capture.store import CaptureStore
 from tidegate.capture.units.gather import units
 from tidegate.capture.units.settled import SettledCalls
-from tidegate.wire.experiments import Metric
-from tidegate.wire.units import UnitQuery, UnitRows
+from tidegate.wire.experiments.experiments import Metric
+from tidegate.wire.experiments.units import UnitQuery, UnitRows
 
 DAY_S = 86_400.0
 METRICS = (

@@ -18,8 +18,8 @@ from tidegate.capture.labels import CaptureReader
 from tidegate.capture.units.calls import UnitCalls, calls_of, slices
 from tidegate.capture.units.exposures import Exposures
 from tidegate.capture.units.tally import UnitTally
-from tidegate.wire.experiments import Metric
-from tidegate.wire.units import Ignored, Ints, UnitQuery
+from tidegate.wire.experiments.experiments import Metric
+from tidegate.wire.experiments.units import Ignored, Ints, UnitQuery
 
 CALLS = ("latency", "errors")
 """Sources of metrics that calls themselves tell."""
