@@ -18,7 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from support.gateway_bed import Bed
-from support.http_bytes import Connection, Reply, post
+from support.http_bytes import Connection, Reply, metric, post
 from support.linear import running_server
 from support.wait import until
 from tidegate.dataplane.pipeline.access import key_hash
@@ -26,6 +26,7 @@ from tidegate.dataplane.pipeline.access import key_hash
 ROW = json.dumps({"features": [1, 2, 3.5]}).encode()
 ID = "x-request-id: mine"
 PLAIN = post("/predict", ROW, ID)
+BUFFERED = "tidegate_buffered_bytes "
 HEALTH = b"GET /health HTTP/1.1\r\nhost: t\r\n\r\n"
 
 
@@ -146,21 +147,14 @@ def test_a_known_request_is_answered_behind_one_that_is_still_computed_and_never
 
 
 def test_large_bodies_are_counted_while_they_are_held_also_when_their_head_came_before(port: int) -> None:
-    rows = [[111, 0.4, 0]] + [[1.2345678, 2, 3]] * 4500
+    rows = [[111, 1.0, 0]] + [[1.2345678, 2, 3]] * 4500
     request = post("/predict", {"features": rows})
     with closing(Connection(port)) as connection:
         for _ in range(2):
             connection.send(request)
-            until(lambda: _buffered_bytes(port) > 0, what="the body's bytes in the metrics", timeout_s=5)
+            until(lambda: metric(port, BUFFERED) > 0, what="the body's bytes in the metrics")
             assert connection.read().status == 200
-            assert _buffered_bytes(port) == 0
-
-
-def _buffered_bytes(port: int) -> float:
-    with closing(Connection(port)) as connection:
-        connection.send(b"GET /metrics HTTP/1.1\r\nhost: t\r\n\r\n")
-        lines = connection.read().body.decode().splitlines()
-    return float(next(line for line in lines if line.startswith("tidegate_buffered_bytes ")).split()[1])
+            assert metric(port, BUFFERED) == 0
 
 
 def test_a_known_head_does_not_keep_a_silent_connection_nor_one_that_breaks_off() -> None:
@@ -183,18 +177,11 @@ def test_a_known_request_that_is_computed_when_the_server_is_told_to_end_is_answ
         connection = Connection(port)
         connection.send(post("/predict", {"features": [111, 0.0, 0]}))
         connection.read()
-        connection.send(post("/predict", {"features": [111, 0.6, 0]}))  # as long, so that the head is known
-        until(lambda: _in_progress(port) == 1, what="the request being computed")
+        connection.send(post("/predict", {"features": [111, 2.0, 0]}))  # as long, so that the head is known
+        until(lambda: metric(port, "model_requests_in_progress") == 1, what="the request being computed")
     with closing(connection):
-        assert connection.read().json["prediction"] == [111.6]
+        assert connection.read().json["prediction"] == [113.0]
         assert connection.closed()
-
-
-def _in_progress(port: int) -> float:
-    with closing(Connection(port)) as connection:
-        connection.send(b"GET /metrics HTTP/1.1\r\nhost: t\r\n\r\n")
-        lines = connection.read().body.decode().splitlines()
-    return float(next(line for line in lines if line.startswith("model_requests_in_progress")).split()[1])
 
 
 def test_heads_that_are_known_open_no_door(tmp_path: Path) -> None:

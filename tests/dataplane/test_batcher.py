@@ -229,7 +229,7 @@ def test_a_lost_call_takes_the_last_living_target_when_no_other_comes_back() -> 
         bench.target.fail(TargetLost())
         assert not second.sent
         bench.time.now += 10
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not second.sent:
                 await asyncio.sleep(0.005)
         second.answer()
@@ -267,7 +267,7 @@ def test_calls_of_the_only_target_wait_for_it_to_come_back() -> None:
         bench.target.fail(TargetLost())
         assert {name: type(error) for name, error in bench.seen.answers.items()} == {"waiting": NoReadyReplica}
         bench.time.now += 2
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while "late" not in bench.seen.answers:
                 await asyncio.sleep(0.005)
         assert isinstance(bench.seen.answers["late"], DeadlineExceeded)
@@ -445,7 +445,7 @@ def test_deadlines_waiting_and_computing() -> None:
         bench.submit("waiting", 2, timeout_s=1)
         bench.submit("patient", 3, timeout_s=9)
         bench.time.now += 2
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(bench.seen.answers) < 2:
                 await asyncio.sleep(0.005)
         assert {name: type(error) for name, error in bench.seen.answers.items()} == {

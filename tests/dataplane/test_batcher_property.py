@@ -203,7 +203,7 @@ class Machine(RuleBasedStateMachine):
             self.turn()
         self.now_s += 2000
         if self.batcher.outstanding:
-            until(self.expired, timeout_s=5, what="the answer to every call")
+            until(self.expired, what="the answer to every call")
         answers = {name: given for asker in self.askers for name, given in asker.answers.items()}
         for name, given in answers.items():
             assert len(given) == (0 if name in self.cancelled else 1), name

@@ -5,15 +5,15 @@ import json
 import socket
 import struct
 import threading
-import time
 import zlib
 from typing import Any
 
 import numpy as np
 import pytest
 
-from support.http_bytes import Connection, post
+from support.http_bytes import Connection, metric, post
 from support.linear import running_server
+from support.wait import until
 
 ROW = {"features": [1, 2, 3.5]}
 
@@ -470,11 +470,11 @@ def test_a_key_is_asked_for_on_all_but_the_public_routes() -> Any:
 def test_sigterm_lets_what_is_in_flight_finish() -> None:
     with running_server() as port:
         connection = Connection(port)
-        connection.send(post("/predict", {"features": [111, 0.8, 0]}))
+        connection.send(post("/predict", {"features": [111, 2, 0]}))
         answers = []
         reader = threading.Thread(target=lambda: answers.append(connection.read()))
         reader.start()
-        time.sleep(0.2)  # so that the request is being computed when the block ends and the signal comes
-    reader.join(10)
+        until(lambda: metric(port, "model_requests_in_progress") == 1, what="the request being computed")
+    reader.join(30)
     connection.close()
-    assert answers[0].json["prediction"] == [111.8]
+    assert answers[0].json["prediction"] == [113.0]

@@ -7,17 +7,16 @@ What a library does in one call cannot pause: of the largest bodies that are tak
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import pytest
 
 from lib.bodies import EXAMPLES, KINDS, PLAIN, SIGNATURES, Kind, Zeros
+from support.moment import moment_s, no_collector
 from support.sums import Kept
 from tidegate.dataplane.base import amounts, stepwise
 from tidegate.dataplane.base.stepwise import in_steps
@@ -38,7 +37,6 @@ ITEMS = 16
 LINES_MAX = 100 * ITEMS
 TRACED_BYTES = 160_000
 """Of an item of 100 bytes there are more than `LINES_MAX`: a line for each of them, without a pause, is found."""
-LINES, MOMENT_LINES = 500_000, 2_500_000
 
 
 class Lines:
@@ -65,8 +63,6 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
 
     Without the collector, which would run other tests' finalizers here.
     """
-    gc.collect()
-    gc.disable()
     found, run, pause = Lines(), stepwise._Steps.run, stepwise._Steps.pause
 
     def traced(steps: Any) -> None:
@@ -88,8 +84,8 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     monkeypatch.setattr(keys, "PIECES_BYTES", 16 * ITEMS)
     monkeypatch.setattr(buffered, "ROWS_A_STEP", ITEMS)
     monkeypatch.setattr(numbers, "LONG_BYTES_MIN", 1 << 30)  # these have tests of their own
-    yield found
-    gc.enable()
+    with no_collector():
+        yield found
 
 
 def _engine(name: str) -> InferenceEngine:
@@ -121,34 +117,14 @@ def test_between_two_pauses_there_is_little_to_do(lines: Lines, kind: Kind) -> N
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_the_largest_bodies_that_are_taken_take_the_loop_a_moment(kind: Kind) -> None:
-    """At most what splitting 2,500,000 lines takes beside it: 100 ms on a quiet machine, more where all is slower."""
-
     def go() -> bool:
         size = BODY_BYTES_MAX
         while _longest_step_s(kind, size)[0] == 413:
             size = size * 4 // 5
-        return any(_longest_step_s(kind, size)[1] < _moment_s() for _ in range(5))
+        return any(_longest_step_s(kind, size)[1] < moment_s() for _ in range(5))
 
-    with _no_collector():
+    with no_collector():
         assert _in_loop(go)
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Which looks at whatever other tests left in this process, for as long as that takes."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-def _moment_s() -> float:
-    """CPU seconds of work like a decoder's: many small objects made out of one body."""
-    started_s = time.process_time()
-    assert len([[line] for line in (b"x\n" * LINES).split(b"\n")]) > LINES
-    return MOMENT_LINES / LINES * (time.process_time() - started_s)
 
 
 def _longest_step_s(kind: Kind, size: int) -> tuple[int, float]:

@@ -21,14 +21,14 @@ def _ask(gateway: Gateway, *features: Any) -> int:
 def test_failures_hangs_and_answers_that_are_no_numbers_are_told_by_version(bed: Bed) -> None:
     bed.replica("1")
     bed.replica("2")
-    gateway = bed.gateway(TIDEGATE_REQUEST_TIMEOUT_S="1")
+    gateway = bed.gateway(TIDEGATE_REQUEST_TIMEOUT_S="2")
     bed.publish({"1": 100, "2": 0})
     until(lambda: bed.publisher.answered.get("gateway-0") == {}, what="the first report, of nothing")
     assert [_ask(gateway, 1, 2, 3) for _ in range(3)] == [200] * 3
     assert _ask(gateway, 222, 0, 0) == 500
     assert _ask(gateway, [444, 0, 0], [1, 2, 3]) == 200
     assert _ask(gateway, 444, 1, 1) == 200
-    assert _ask(gateway, 111, 3, 0) == 504
+    assert _ask(gateway, 111, 4, 0) == 504
     counts = {"endpoint": "sums", "version": "1", "requests": 7, "failed": 1, "timed_out": 1, "non_finite": 2}
     until(lambda: bed.publisher.answered["gateway-0"] == {"1": counts}, what="the counts")
 

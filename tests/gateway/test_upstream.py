@@ -344,7 +344,7 @@ def test_an_answer_that_takes_too_long_is_given_up_and_the_connection_cut() -> N
         assert server.connections == 2
         assert isinstance(await tried.send(a_batch()), Outputs)
 
-    run(lambda n, path, body: b"" if n == 1 else outputs_of([6.0, 6.0]), story, answer_timeout_s=0.2)
+    run(lambda n, path, body: b"" if n == 1 else outputs_of([6.0, 6.0]), story, answer_timeout_s=1.0)
 
 
 def test_a_server_that_keeps_no_connection_alive_still_serves() -> None:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,6 @@ def test_an_accelerated_version_serves_without_its_pickle(models: Any, tmp_path:
     _, path, record = accelerated(Path(models.path(f"{name}.joblib")), tmp_path)
     assert record["kept"].startswith(form)
     port = free_ports(1)[0]
-    started_s = time.monotonic()
     process = start(path, port)
     try:
         assert process.stdout is not None
@@ -76,7 +74,6 @@ def test_an_accelerated_version_serves_without_its_pickle(models: Any, tmp_path:
         connection = Connection(port)
         connection.send(post("/predict", {"features": models.rows[:20].tolist()}))
         answer = connection.read().json
-        first_s = time.monotonic() - started_s
         assert answer["prediction"] == models.says(name, models.rows[:20])
         np.testing.assert_allclose(answer["confidence"], models.is_sure(name, models.rows[:20]), atol=1e-5)
         connection.send(post("/predict", {"features": [*models.rows[0][:-1].tolist(), None]}))
@@ -88,7 +85,6 @@ def test_an_accelerated_version_serves_without_its_pickle(models: Any, tmp_path:
         status = Path(f"/proc/{process.pid}/status").read_text()
         resident_kb = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
         assert resident_kb <= 110 * 1024
-        assert first_s < 10  # 1 s on a machine that does nothing else: benchmarks/acceleration.py measures it
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)

@@ -60,7 +60,7 @@ async def compute(target: Any, one: Any) -> Any:
     done = asyncio.get_running_loop().create_future()
     target.send(one, lambda target, batch, result: done.set_result(result))
     assert not done.done()
-    return await asyncio.wait_for(done, 5)
+    return await asyncio.wait_for(done, 30)
 
 
 def run(body: Any, steady: Any = True) -> None:

@@ -6,7 +6,9 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import msgspec
@@ -21,6 +23,7 @@ from tidegate.core.workloads import Workloads
 from tidegate.services.leadership import Leadership
 from tidegate.services.models.intake import Intake, NewVersion
 from tidegate.settings import Settings
+from tidegate.store.database.engine import open_store, store_url
 from tidegate.store.leases import Candidate
 from tidegate.store.tables import LeaseRow
 from tidegate.wire.replicas.manifest import Manifest
@@ -52,9 +55,22 @@ SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 2)),), (Tensor
 def container_at(data_dir: Path, workloads: Mapping[str, Workloads] | None = None, **overrides: object) -> Container:
     """A container that leads, but is not started. `workloads` stand for the engines that place replicas themselves."""
     data_dir.mkdir(exist_ok=True)
+    database = data_dir / "tidegate.db"
+    if overrides.get("database_url") is None and not database.exists():
+        database.write_bytes(_new_database())
     container = build(Settings.from_env({}, data_dir=data_dir, **overrides), workloads=workloads)
     container.leadership.step()
     return container
+
+
+@cache
+def _new_database() -> bytes:
+    """A SQLite database as the migrations leave it, which run once a process here: their own tests run them often."""
+    with TemporaryDirectory() as folder:
+        store = open_store(store_url(Path(folder), None))
+        store.migrate()
+        store.close()
+        return (Path(folder) / "tidegate.db").read_bytes()
 
 
 def lead_elsewhere(container: Container, url: str) -> Leadership:

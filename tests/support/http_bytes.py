@@ -59,3 +59,14 @@ def post(path: str, body: bytes | str | dict[str, Any], *headers: str) -> bytes:
     if "transfer-encoding" not in names and "content-length" not in names:
         lines.append(f"content-length: {len(data)}")
     return "\r\n".join([*lines, "", ""]).encode() + data
+
+
+def metric(port: int, name: str) -> float:
+    """The first number that the server's metrics have by a name that begins so."""
+    connection = Connection(port)
+    try:
+        connection.send(b"GET /metrics HTTP/1.1\r\nhost: t\r\n\r\n")
+        lines = connection.read().body.decode().splitlines()
+    finally:
+        connection.close()
+    return float(next(line for line in lines if line.startswith(name)).split()[-1])
