@@ -12,6 +12,7 @@ import pytest
 
 from support.console import route_all_to
 from support.control import ME, SIGNATURE, add_version
+from tidegate.services.canaries.guarding import GUARD
 from tidegate.store.tables import FailedReplicaRow, VariantRow
 from tidegate.wire import rest
 from tidegate.wire.signature import Signature, TensorSpec
@@ -97,6 +98,16 @@ def test_a_rollback_is_one_form(browser: httpx.Client, container: Container, dep
     told = container.endpoints.history("restored")[0].actor
     assert re.fullmatch("browser-[0-9a-f]{8}", told)
     assert told in browser.get(path).text
+
+
+def test_no_click_returns_to_a_version_that_the_guard_took_back(
+    browser: httpx.Client, container: Container, deployed: Deployed
+) -> None:
+    path = deployed("guarded")
+    sent(browser, path, "traffic", promote="2")
+    assert "Roll back to v1 100 %" in browser.get(path).text
+    container.endpoints.rollback("guarded", rest.RollbackRequest(), GUARD)
+    assert "Roll back" not in browser.get(path).text
 
 
 @pytest.mark.parametrize(

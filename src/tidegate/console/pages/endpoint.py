@@ -22,6 +22,8 @@ from tidegate.wire.rest import Endpoint, HistoryEntry, Model, VariantView, Versi
 
 CHANGES, LOG_LINES = 10, 200
 VERSIONS_OFFERED = 8
+GUARD = "guard"
+"""Who takes back a version that fails after its deployment, as history names it."""
 PLOT = PlotSize(560, 170)
 
 
@@ -182,6 +184,8 @@ def _back(ask: Ask, found: Endpoint, history: Sequence[HistoryEntry]) -> str | N
     if ask.query.get("before"):
         history = ask.client.endpoints.history(found.name, CHANGES)
     people = [one for one in history if not one.automated and one.action != "delete"]
+    if people and (people[0].action, people[0].actor) == ("rollback", GUARD):
+        return None  # what came before is the version that it took back
     return next((words.split(one.traffic) for one in people if one.traffic != found.target), None)
 
 

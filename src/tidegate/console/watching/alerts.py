@@ -70,7 +70,7 @@ def matchers_of(one: AlertView) -> dict[str, str]:
 
 def matched(one: SilenceView) -> str:
     """What a silence is of, as one line."""
-    return ", ".join(f"{name}={shortened(value)}" for name, value in one.matchers.items())
+    return ", ".join(f"{name.replace('alertname', 'alert')} {shortened(value)}" for name, value in one.matchers.items())
 
 
 NOTIFIER_FIELDS = ("name", "kind", "url", "sender", "recipients", "endpoint")
