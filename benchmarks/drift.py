@@ -2,7 +2,7 @@
 
 python benchmarks/drift.py [--sections false,power,rare,common,months,performance,cost] [--trials 20]
 
-Beside other systems, each in an environment of its own (some minutes, most of them KSWIN and Evidently):
+Beside other systems, each in an environment of its own (some minutes, most of them Evidently):
 
 python benchmarks/drift.py --sections peers --trials 6 --evidently PYTHON --nannyml PYTHON --river PYTHON
 """
@@ -290,10 +290,7 @@ def peers(of: drift_peers.Interpreters, trials: int) -> None:
     print(", ".join(versions) or "no other system was asked: name interpreters that have them")
     print("River's with a parameter: the most sensitive value with at most one day of false alarms in 30 on other")
     print("months, of the traffic in brackets; autocorr.: hours' means stroll by 0.1 sd, forgotten within some hours;")
-    print(
-        f"KSWIN is tuned on steady traffic alone, and asked about {drift_peers.KSWIN_MONTHS_MAX} months and "
-        f"{drift_peers.KSWIN_TRIALS_MAX} streams of each"
-    )
+    print(f"KSWIN: {drift_peers.KSWIN_MONTHS_MAX} of the months, {drift_peers.KSWIN_TRIALS_MAX} of the other streams")
 
 
 SECTIONS: dict[str, Callable[[int], None]] = {

@@ -30,7 +30,7 @@ HOUR_ROWS = DAY_ROWS // DAY_H
 DAYS_ALLOWED = 1.0
 """Days with a false alarm of 30, that a tuned detector may have: what the budget promises of ours."""
 KSWIN_MONTHS_MAX, KSWIN_TRIALS_MAX = 2, 4
-"""It tests at every value, which takes hundreds of times as long as the others."""
+"""It tests at every value, which takes tens of times as long as the others."""
 KINDS = ("steady", "diurnal", "autocorrelated")
 TUNING = {kind: f"tuning on {kind}" for kind in KINDS}
 """By kind of traffic, the set of months that detectors are tuned on."""
@@ -167,7 +167,7 @@ def river(python: str, path: str, sets: Sequence[str]) -> tuple[str, dict[str, A
         job: dict[str, Any] = {"data": path, "streams_max": few if one.is_slow else {}}
         chosen: dict[str, tuple[str, Mapping[str, Any]]] = {f"River {one.kind}, default": (one.kind, one.fixed)}
         quiet_on: dict[float, list[str]] = {}
-        for kind in KINDS[:1] if one.is_slow else KINDS:
+        for kind in KINDS:
             value = _tuned(one, kind, python, job)
             if value is None:
                 print(

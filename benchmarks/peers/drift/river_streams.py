@@ -2,6 +2,9 @@
 
 For an environment with `river` (and numpy). Each column has a detector of its own, one value at a time, and goes on
 after an alarm as the detector does. A job names an .npz file, sets of streams in it, and detectors' parameters.
+
+KSWIN tests at every value. What it asks scipy for depends on the samples' sizes and the statistic alone: scipy is asked
+once for each statistic, and the alarms are the same, ten times as fast.
 """
 
 from __future__ import annotations
@@ -10,9 +13,31 @@ import importlib.metadata
 import json
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 from river import drift
+from river.drift import kswin
+from scipy import stats
+
+
+def remembered() -> SimpleNamespace:
+    """`scipy.stats` as KSWIN uses it: the statistic is computed, its p-value looked up."""
+    known: dict[tuple[int, int, int], object] = {}
+
+    def ks_2samp(one, other, method="auto"):
+        a, b = np.sort(one), np.sort(other)
+        every = np.concatenate([a, b])
+        gap = np.searchsorted(a, every, side="right") * len(b) - np.searchsorted(b, every, side="right") * len(a)
+        key = (len(a), len(b), int(np.abs(gap).max()))
+        if key not in known:
+            known[key] = stats.ks_2samp(a, b, method=method)
+        return known[key]
+
+    return SimpleNamespace(ks_2samp=ks_2samp)
+
+
+kswin.stats = remembered()
 
 job = json.load(sys.stdin)
 alarms, took = {}, {}
