@@ -44,6 +44,15 @@ def test_small_formats() -> None:
     assert moment(1769860800.0) == "2026-01-31 12:00:00Z"
 
 
+def test_a_row_that_needs_a_block_is_folded_between_words_beside_its_headers() -> None:
+    digest, other = "d" * 64, "e" * 64
+    why = "no container engine answers: start Docker, or set DOCKER_HOST to one that runs somewhere else"
+    said = unstyle(terminal_table(("digest", "other", "why"), [[digest, other, why]], 80)).splitlines()
+    assert said[:2] == [f"digest  {digest}", f"other   {other}"]
+    assert max(map(len, said)) <= 80
+    assert " ".join(said[2:]).split() == ["why", *why.split()]
+
+
 def test_progress_without_a_terminal_says_each_step_once(capsys: pytest.CaptureFixture[str]) -> None:
     with progress(bar=False) as report:
         for fraction in (0.1, 0.5, 1.0):
@@ -85,7 +94,7 @@ def test_a_table_on_a_narrow_terminal_breaks_no_id_and_no_url() -> None:
 def test_a_table_that_cannot_fit_becomes_blocks() -> None:
     digest = "ab" * 32
     said = unstyle(terminal_table(("id", "url"), [[digest, URL], ["-", ""]], 80))
-    assert said.splitlines() == [f"id   {digest}", f"url  {URL}", "", "id   -", "url  "]
+    assert said.splitlines() == [f"id   {digest}", f"url  {URL}", "", "id   -", "url"]
 
 
 def test_a_table_with_room_is_one_line_a_row() -> None:

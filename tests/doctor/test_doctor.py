@@ -12,8 +12,8 @@ import pytest
 from support.platform import Platform, Ran, tidegate
 from support.services.postgres import Postgres
 from support.wait import until
-from tidegate.doctor.__main__ import CHECKS, read_facts
-from tidegate.doctor.findings import DoctorFacts, FindingState, examine
+from tidegate.doctor.__main__ import CHECKS, read_facts, text
+from tidegate.doctor.findings import DoctorFacts, Finding, FindingState, examine
 from tidegate.doctor.machine import data_directory, libraries, open_files
 from tidegate.errors import DiskFull
 from tidegate.settings import Settings
@@ -69,6 +69,17 @@ def test_a_platform_that_runs_and_one_whose_control_plane_died(own_platform: Pla
     assert ran.code == 1
     found = states(ran)
     assert (found["control plane"], found["gateway"]) == ("wrong", "note")
+
+
+def test_a_finding_is_folded_beside_its_part_on_a_terminal_and_stays_a_line_elsewhere() -> None:
+    finding = Finding(
+        "redis", FindingState.WRONG, "Redis at localhost:6379 refuses connections: start it, or correct it"
+    )
+    assert text([finding], 60).splitlines()[:2] == [
+        "WRONG  redis  Redis at localhost:6379 refuses connections:",
+        "              start it, or correct it",
+    ]
+    assert text([finding]).splitlines()[0] == f"WRONG  redis  {finding.said}"
 
 
 def test_settings_that_are_given_are_told(tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tidegate.client.registration.files import OnProgress
     from tidegate.wire.rest import VariantView
 
+WIDTH = 80
+"""What is told in sentences is folded to so many characters."""
+
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> str:
     """Rows under headers; `empty` where there are none."""
@@ -45,8 +48,9 @@ def terminal_table(headers: Sequence[str], rows: Sequence[Sequence[str]], width:
     widths = _widths([headers, *rows], width - len(_GAP) * (len(headers) - 1))
     if widths is None:
         longest = max(map(len, headers))
+        beside = [longest, max(width - longest - len(_GAP), 1)]
         blocks = [
-            "\n".join(f"{header:<{longest}}{_GAP}{cell}" for header, cell in zip(headers, row, strict=True))
+            "\n".join(_folded([header, cell], beside) for header, cell in zip(headers, row, strict=True))
             for row in rows
         ]
         return "\n\n".join(blocks)

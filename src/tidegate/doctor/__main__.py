@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -60,7 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     findings = examine(CHECKS, facts)
     well = all(finding.state is not FindingState.WRONG for finding in findings)
     body = {"ok": well, "parts": [asdict(finding) for finding in findings]}
-    sys.stdout.write(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode() + "\n" if given.json else text(findings))
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    said = orjson.dumps(body, option=orjson.OPT_INDENT_2).decode() + "\n" if given.json else text(findings, columns)
+    sys.stdout.write(said)
     sys.stdout.flush()
     return 0 if well else 1
 
@@ -80,13 +84,21 @@ def read_facts(env: Mapping[str, str], **overrides: object) -> DoctorFacts:
             unreadable[name] = error
 
 
-def text(findings: Sequence[Finding]) -> str:
-    """A line for each, and a last one that says whether all is well."""
+def text(findings: Sequence[Finding], columns: int | None = None) -> str:
+    """A line for each, and a last one that says whether all is well; folded where a terminal has so many `columns`."""
     wide = max(len(finding.part) for finding in findings)
-    lines = [f"{MARKS[finding.state]:5}  {finding.part:{wide}}  {finding.said}" for finding in findings]
+    lines = [_line(f"{MARKS[one.state]:5}  {one.part:{wide}}  ", one.said, columns) for one in findings]
     wrong = [finding.part for finding in findings if finding.state is FindingState.WRONG]
     lines.append(f"to mend: {', '.join(wrong)}" if wrong else "everything that is configured works")
     return "\n".join(lines) + "\n"
+
+
+def _line(head: str, said: str, columns: int | None) -> str:
+    if columns is None:
+        return head + said
+    room = max(columns - len(head), 1)
+    folded = textwrap.wrap(said, room, break_long_words=False, break_on_hyphens=False)
+    return head + f"\n{' ' * len(head)}".join(folded)
 
 
 if __name__ == "__main__":

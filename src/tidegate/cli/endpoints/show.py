@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import textwrap
 
 import click
 
@@ -13,7 +14,7 @@ from tidegate.cli.endpoints.load import load_table, p95, rate, series_table
 from tidegate.cli.endpoints.performance import render, seconds
 from tidegate.cli.endpoints.scale import scaled
 from tidegate.cli.endpoints.shadow import shadowed
-from tidegate.cli.output import moment, named, size, split, table, weight
+from tidegate.cli.output import WIDTH, moment, named, size, split, table, weight
 from tidegate.core.endpoints.serving import SERVING_SETTINGS, settings_of
 from tidegate.errors import InvalidArgument
 from tidegate.version import __version__
@@ -125,7 +126,7 @@ def _platform(now: Status) -> str:
             *_queue(now),
             *_registry(now.registry),
             *_redis(now.redis),
-            *([now.confinement] if now.confinement else []),
+            *textwrap.wrap(now.confinement or "", WIDTH, subsequent_indent="  "),
             *_captured(now),
             *_rollouts(now),
             "",

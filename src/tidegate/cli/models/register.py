@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from tidegate.cli.app import App, command
-from tidegate.cli.output import size
+from tidegate.cli.output import WIDTH, size
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Job, Version
 
@@ -123,7 +124,8 @@ def describe_version(name: str, version: Version, created: bool) -> str:
         lines.append(f"  score      {version.score:.4f} ({version.metric})")
     lines.append(f"  framework  {version.framework}, {size(version.size_bytes)}")
     lines.append(f"  digest     {version.digest}")
-    lines += [f"  fast form  {line}" for line in acceleration_lines(version.acceleration)[:1]]
+    for line in acceleration_lines(version.acceleration)[:1]:
+        lines += textwrap.wrap(f"  fast form  {line}", WIDTH, subsequent_indent=" " * 13, break_long_words=False)
     return "\n".join(lines)
 
 
