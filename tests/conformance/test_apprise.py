@@ -9,7 +9,7 @@ import pytest
 
 from support.receivers import Receiver, hanging_server, http_receiver
 from tidegate.adapters.notifiers import apprise
-from tidegate.adapters.notifiers.apprise_process import Guard
+from tidegate.adapters.notifiers.apprise_process import AuditGuard
 from tidegate.adapters.notifiers.reach import LOOPBACK, Reach, read_networks
 from tidegate.adapters.notifiers.sending import Notifying, check_config
 from tidegate.core.alerting.messages import trial_payload
@@ -93,7 +93,7 @@ def test_without_apprise_the_answer_says_what_to_install(monkeypatch: pytest.Mon
 
 
 def test_the_guard_judges_each_event() -> None:
-    guard = Guard(Reach(LOOPBACK), (sys.prefix, "/dev/null"))
+    guard = AuditGuard(Reach(LOOPBACK), (sys.prefix, "/dev/null"))
     for event, given in [
         ("socket.connect", (None, ("127.0.0.1", 80))),
         ("socket.connect", (None, ("::1", 80, 0, 0))),

@@ -30,7 +30,7 @@ _SAYING = threading.Lock()
 _NEVER = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "sqlite3.connect")
 
 
-class Guard:
+class AuditGuard:
     """An audit hook. `denied` has a sentence for each thing that was refused."""
 
     def __init__(self, reach: Reach, readable: tuple[str, ...]) -> None:
@@ -93,7 +93,7 @@ def main() -> None:
     import apprise  # as late as this: the hook is for what it does, not for being imported
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
-    guard = Guard(Reach(read_networks(",".join(job["networks"]))), readable())
+    guard = AuditGuard(Reach(read_networks(",".join(job["networks"]))), readable())
     sys.addaudithook(guard)
     timer = threading.Timer(job["deadline_s"], _late, (answer_to, job["deadline_s"]))
     timer.daemon = True
@@ -102,7 +102,7 @@ def main() -> None:
     _say(answer_to, answer)
 
 
-def _sent(apprise: Any, guard: Guard, job: dict[str, Any]) -> dict[str, str]:
+def _sent(apprise: Any, guard: AuditGuard, job: dict[str, Any]) -> dict[str, str]:
     asset = apprise.AppriseAsset(app_id="Tidegate", app_desc="Tidegate", app_url="", secure_logging=True)
     with apprise.LogCapture(level=apprise.logging.WARNING, fmt="%(message)s") as log:
         sender = apprise.Apprise(asset=asset)
