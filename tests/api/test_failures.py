@@ -106,8 +106,8 @@ def test_query_parameters_are_checked(api: httpx.Client) -> None:
     assert api.get("/internal/v1/snapshot").json()["details"]["field"] == "gateway"
 
 
-def test_no_address_with_a_nul_is_looked_for(tmp_path: Path, new_database: NewDatabase) -> None:
-    container = container_at(tmp_path / "data", database_url=new_database())
+def test_no_address_with_a_nul_is_looked_for(tmp_path: Path, migrated_database: NewDatabase) -> None:
+    container = container_at(tmp_path / "data", database_url=migrated_database())
     places = ("endpoints/a%00b", "endpoints/%00/history", "models/a%00b/versions/1", "jobs/%00")
     queries = ("endpoints?name=%00", "jobs?kind=%00", "audit?endpoint=churn%00", "models?%00=1")
     try:

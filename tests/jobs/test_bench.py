@@ -48,8 +48,8 @@ class Doing:
 
 
 @pytest.fixture
-def own(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
-    container = container_at(tmp_path / "data", database_url=new_database())
+def own(tmp_path: Path, migrated_database: NewDatabase) -> Iterator[Container]:
+    container = container_at(tmp_path / "data", database_url=migrated_database())
     yield container
     container.close()
 

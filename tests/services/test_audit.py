@@ -36,8 +36,8 @@ from tidegate.wiring import Container
 
 
 @pytest.fixture
-def platform(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
-    container = container_at(tmp_path / "data", database_url=new_database())
+def platform(tmp_path: Path, migrated_database: NewDatabase) -> Iterator[Container]:
+    container = container_at(tmp_path / "data", database_url=migrated_database())
     add_version(container, "churn", "1", label="v1.0.0")
     add_version(container, "churn", "2")
     yield container

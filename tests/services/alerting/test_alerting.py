@@ -94,8 +94,8 @@ class Bed:
 
 
 @pytest.fixture
-def container(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
-    container = container_at(tmp_path / "data", database_url=new_database())
+def container(tmp_path: Path, migrated_database: NewDatabase) -> Iterator[Container]:
+    container = container_at(tmp_path / "data", database_url=migrated_database())
     for number in ("1", "2", "3"):
         add_version(container, "churn", number)
     container.endpoints.deploy("churn", DeployRequest("churn", "1"), ME)

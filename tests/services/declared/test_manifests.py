@@ -19,8 +19,8 @@ PUSHED_AS = f"registry.example.com/team/churn@sha256:{'a' * 64}"
 
 
 @pytest.fixture
-def platform(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
-    container = container_at(tmp_path / "data", database_url=new_database())
+def platform(tmp_path: Path, migrated_database: NewDatabase) -> Iterator[Container]:
+    container = container_at(tmp_path / "data", database_url=migrated_database())
     add_version(container, "churn", "1", label="v1")
     add_version(container, "churn", "2", label="v2")
     container.endpoints.deploy("churn", DeployRequest("churn", "1"), ME)

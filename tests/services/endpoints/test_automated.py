@@ -21,8 +21,8 @@ from tidegate.wiring import Container
 
 
 @pytest.fixture
-def platform(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
-    container = container_at(tmp_path / "data", database_url=new_database())
+def platform(tmp_path: Path, migrated_database: NewDatabase) -> Iterator[Container]:
+    container = container_at(tmp_path / "data", database_url=migrated_database())
     for number in ("1", "2"):
         add_version(container, "churn", number)
     container.endpoints.deploy("churn", DeployRequest("churn", "1", replicas=2), ME)

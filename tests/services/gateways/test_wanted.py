@@ -57,8 +57,8 @@ def test_endpoints_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def platform(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
-    container = container_at(tmp_path / "data", database_url=new_database())
+def platform(tmp_path: Path, migrated_database: NewDatabase) -> Iterator[Container]:
+    container = container_at(tmp_path / "data", database_url=migrated_database())
     yield container
     container.close()
 

@@ -9,8 +9,8 @@ from tidegate.wiring import Container
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[Container]:
-    container = container_at(tmp_path_factory.mktemp("jobs") / "data", database_url=new_database())
+def platform(tmp_path_factory: pytest.TempPathFactory, migrated_database: NewDatabase) -> Iterator[Container]:
+    container = container_at(tmp_path_factory.mktemp("jobs") / "data", database_url=migrated_database())
     yield container
     container.close()
 

@@ -23,8 +23,8 @@ class Now:
 
 
 @pytest.fixture
-def platform(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
-    container = container_at(tmp_path / "data", database_url=new_database(), upload_bytes_max=1000)
+def platform(tmp_path: Path, migrated_database: NewDatabase) -> Iterator[Container]:
+    container = container_at(tmp_path / "data", database_url=migrated_database(), upload_bytes_max=1000)
     yield container
     container.close()
 

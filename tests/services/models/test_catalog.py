@@ -13,9 +13,9 @@ from tidegate.wiring import Container
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[Container]:
+def platform(tmp_path_factory: pytest.TempPathFactory, migrated_database: NewDatabase) -> Iterator[Container]:
     """One for the module: each test has models of its own."""
-    container = container_at(tmp_path_factory.mktemp("models") / "data", database_url=new_database())
+    container = container_at(tmp_path_factory.mktemp("models") / "data", database_url=migrated_database())
     yield container
     container.close()
 

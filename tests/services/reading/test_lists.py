@@ -23,8 +23,8 @@ ENDPOINTS = 7
 
 
 @pytest.fixture
-def platform(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
-    container = container_at(tmp_path / "data", database_url=new_database())
+def platform(tmp_path: Path, migrated_database: NewDatabase) -> Iterator[Container]:
+    container = container_at(tmp_path / "data", database_url=migrated_database())
     fill(container.store, container.leadership.me.host, ENDPOINTS, 3, 2)
     yield container
     container.close()

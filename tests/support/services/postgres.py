@@ -15,8 +15,10 @@ import psycopg
 
 from support.services import missing
 from support.wait import free_ports, until
+from tidegate.store.database.engine import open_store
 
 USER, PASSWORD = "tidegate", "only-for-tests"
+TEMPLATE = "migrated"
 # A crash of the machine, not of the server, may cost a test its data: nothing waits for the disk.
 QUICK = ("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=300")
 
@@ -32,6 +34,7 @@ class Postgres:
         self._user = "postgres" if os.getuid() == 0 else None
         self._server: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count()
+        self._has_template = False
         self._init()
 
     def _init(self) -> None:
@@ -87,9 +90,20 @@ class Postgres:
 
     def new_database(self) -> str:
         """The URL of an empty database that nobody else uses."""
-        name = f"test_{next(self._numbers)}"
+        return self._create(f"test_{next(self._numbers)}")
+
+    def migrated_database(self) -> str:
+        """The URL of one that nobody else uses, as the migrations leave it: they run once on this server."""
+        if not self._has_template:
+            store = open_store(self._create(TEMPLATE))
+            store.migrate()
+            store.close()
+            self._has_template = True
+        return self._create(f"test_{next(self._numbers)}", TEMPLATE)
+
+    def _create(self, name: str, template: str = "template1") -> str:
         with contextlib.closing(psycopg.connect(self.url("postgres"), autocommit=True)) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
     def remove(self) -> None:
