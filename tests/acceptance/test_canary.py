@@ -123,6 +123,7 @@ def test_a_deployment_that_fails_is_taken_back_unless_nobody_guards_it(platform:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(ENDED_S + 180)  # the gate waits a minute for what hangs, before it is registered
 @pytest.mark.parametrize("kind", list(BROKEN))
 def test_every_kind_of_broken_version_is_aborted_by_default(own_platform: Platform, tmp_path: Path, kind: str) -> None:
     here = own_platform.start()

@@ -9,6 +9,7 @@ import numpy as np
 
 from tidegate.core.captured import CapturedUnits
 from tidegate.sequential.units import Exposed, Units
+from tidegate.wire.counts import counted
 from tidegate.wire.experiments.experiments import ExperimentSpec, Metric, PhaseView
 from tidegate.wire.experiments.units import Ignored, MetricRows, UnitQuery, UnitRows
 
@@ -89,23 +90,17 @@ def _units(rows: UnitRows, metric: MetricRows) -> Units:
 def warnings_of(rows: UnitRows) -> list[str]:
     """What was left out, in sentences; none where nothing was."""
     ignored: Ignored = rows.ignored
-    counts = [
-        (
-            ignored.without_key,
-            "calls had no key (X-Tidegate-Key or user_id): they were assigned by request, and are no units",
-        ),
-        (
-            ignored.omitted,
-            "calls failed, so many at a time that they were only counted: no unit has them",
-        ),
-        (rows.several, "units were in more than one arm, and are left out"),
-        (ignored.other_arm, "events of feedback were about calls of another arm than the unit's, and are ignored"),
-        (ignored.other_experiment, "events of feedback named another experiment, and are ignored"),
-        (ignored.late, "values came after their unit had entered the analysis: give the metric a delay"),
-        (ignored.early, "values were dated before their unit's first call, and are ignored"),
-        (ignored.no_number, "labels were neither numbers nor true or false, and are ignored"),
+    told = [
+        (ignored.without_key, "call", "without a key (X-Tidegate-Key or user_id): assigned by request, and no unit"),
+        (ignored.omitted, "failed call", "that came with so many others that they were only counted: no unit has them"),
+        (rows.several, "unit", "in more than one arm: left out"),
+        (ignored.other_arm, "feedback event", "about a call of another arm than the unit's: ignored"),
+        (ignored.other_experiment, "feedback event", "for another experiment: ignored"),
+        (ignored.late, "value", "after the unit had entered the analysis: give the metric a delay"),
+        (ignored.early, "value", "dated before the unit's first call: ignored"),
+        (ignored.no_number, "label", "neither a number nor true or false: ignored"),
     ]
-    made = [f"{count} {what}" for count, what in counts if count]
+    made = [f"{counted(count, noun)} {what}" for count, noun, what in told if count]
     if rows.sampled:
         made.append("capture keeps a sample of the requests: units that only failed are not seen, and errors estimated")
     return made
