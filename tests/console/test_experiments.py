@@ -19,6 +19,7 @@ from tidegate.services.experiments.evidence import ExperimentEvidence
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.experiments import experiments as rows
 from tidegate.store.tables import VariantRow
+from tidegate.wire import rest
 from tidegate.wire.experiments.experiments import ExperimentRequest
 from tidegate.wiring import Container
 
@@ -124,6 +125,18 @@ def test_the_endpoints_page_names_the_arms_and_offers_each_version_once(
     rows = re.findall(r'class="(f\d)"/></svg>v(\d) <span class="sub">(\w+)</span>', page)
     assert {(colour, version) for colour, version, _ in rows} == {("f1", "1"), ("f2", "2")}
     assert {arm for _, _, arm in rows} >= {"control", "treatment"}
+
+
+def test_a_draft_says_before_its_start_that_control_needs_all_of_the_traffic(
+    browser: httpx.Client, container: Container, served: Served
+) -> None:
+    path = served("split")
+    assert browser.post(path, data=FORM).status_code == 303
+    assert "all of the traffic</a> before it is started" not in browser.get(f"{path}/prices").text
+    container.endpoints.set_traffic("split", rest.TrafficRequest({"1": 90, "2": 10}), ME)
+    page = browser.get(f"{path}/prices").text
+    assert "split serves v1 90 % · v2 10 %" in page
+    assert '<a href="/endpoints/split#traffic-h">give version 1 all of the traffic</a>' in page
 
 
 def test_it_is_started_paused_resumed_and_stopped(browser: httpx.Client, container: Container, running: Served) -> None:

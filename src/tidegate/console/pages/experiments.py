@@ -88,6 +88,14 @@ def _lines(endpoint: str, view: ExperimentView, verbs: Sequence[str]) -> list[st
     return [f"tidegate experiment {verb} {endpoint} --name {view.name}" for verb in ("status", *can)]
 
 
+def _before(view: ExperimentView, found: Endpoint) -> str | None:
+    """The version that needs all of the traffic before a draft can be started; None where it has that."""
+    control = next((arm.version for arm in view.arms), None)
+    if view.state != "draft" or control is None or words.split(found.asked) == words.split({control: 100.0}):
+        return None
+    return control
+
+
 def _one(ask: Ask, problem: TidegateError | None = None) -> Shown:
     """A live sample has the state alone, and says whether there is more evidence than the page shows."""
     endpoint = ask.of["name"]
@@ -109,6 +117,8 @@ def _one(ask: Ask, problem: TidegateError | None = None) -> Shown:
         context |= evidence.shown(view) | {
             "verbs": (verbs := evidence.verbs(view)),
             "lines": _lines(endpoint, view, [verb for verb, _, _ in verbs]),
+            "before": _before(view, found),
+            "traffic": found.asked,
             "etag": tag_of(found),
             "was": _was(view),
             "live_of": replace(ask, path=_path(ask)).with_query(seen=_mark(view), done=None),
