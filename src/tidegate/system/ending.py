@@ -33,6 +33,20 @@ def end(code: int) -> NoReturn:
     os._exit(code)
 
 
+def run_with(begin: Callable[[], int], missing: Callable[[str | None], str]) -> int:
+    """The exit code of `begin`, which imports what it needs; 1 where a library of others is not installed.
+
+    `missing` says what to do about that module, which is then one line on standard error.
+    """
+    try:
+        return begin()
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "tidegate":
+            raise
+        sys.stderr.write(f"error: {missing(error.name)}\n")
+        return 1
+
+
 class StopSignals:
     """`stop` is set by the first SIGTERM or SIGINT, `at_once` by the second; `then` is called after each.
 

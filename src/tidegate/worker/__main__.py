@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-
-from tidegate.system.ending import end
+from tidegate.system.ending import end, run_with
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 stopped as asked, 1 failed, 2 wrong use."""
-    try:
+
+    def begin() -> int:
         from tidegate.worker.run import run
 
         return run(argv)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "tidegate":
-            raise
-        sys.stderr.write(f"error: a worker needs {error.name}: pip install 'tidegate[platform,celery]'\n")
-        return 1
+
+    return run_with(begin, lambda module: f"a worker needs {module}: pip install 'tidegate[platform,celery]'")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from tidegate.cli.predict.rows import reader_of
 from tidegate.client.resources.feedback import encode_event
 from tidegate.errors import InvalidArgument, MissingLibrary, TidegateError
 from tidegate.wire.capture.feedback import event_of, read_items
@@ -53,11 +54,7 @@ def read_lines(path: Path, columns: Columns, endpoint: str, now_s: float) -> Ite
     `now_s`, since the epoch: events are not of the future.
     """
     readers = {".csv": _csv, ".json": _json, ".jsonl": _json_lines, ".ndjson": _json_lines, ".parquet": _parquet}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise InvalidArgument(f"{path} is none of {', '.join(readers)}: its name tells how it is read", field="file")
-    if not path.is_file():
-        raise InvalidArgument(f"there is no file {path}", field="file")
+    reader = reader_of(path, readers)
     checked = False
     for number, share, record in reader(path):
         if isinstance(record, str):

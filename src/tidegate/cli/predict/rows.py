@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -41,12 +41,17 @@ def batched(rows: Iterable[T], size_max: int) -> Iterator[list[T]]:
 def read_rows(path: Path, metadata: ModelMetadata) -> Iterator[Row]:
     """The file's rows: records where the model has named columns, else lists. Raises `InvalidArgument`."""
     readers = {".csv": _csv, ".json": _json, ".jsonl": _json_lines, ".ndjson": _json_lines, ".parquet": _parquet}
+    return reader_of(path, readers)(path, metadata)
+
+
+def reader_of(path: Path, readers: Mapping[str, T]) -> T:
+    """What reads a file, by how its name ends. Raises `InvalidArgument` for another, or for no file."""
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InvalidArgument(f"{path} is none of {', '.join(readers)}: its name tells how it is read", field="file")
     if not path.is_file():
         raise InvalidArgument(f"there is no file {path}", field="file")
-    return reader(path, metadata)
+    return reader
 
 
 def column_types(metadata: ModelMetadata) -> dict[str, str] | None:
