@@ -28,6 +28,7 @@ from tidegate.store.endpoints import kept_aliases
 from tidegate.store.endpoints.endpoints import get_endpoint
 from tidegate.store.experiments import experiments as rows
 from tidegate.store.experiments import rollouts
+from tidegate.store.tables import VariantRow
 from tidegate.wire.capture.capture import CaptureSettingsRequest
 from tidegate.wire.experiments.experiments import ExperimentRequest
 from tidegate.wire.rest import DeployRequest, RollbackRequest, TrafficRequest
@@ -517,6 +518,9 @@ def test_an_arm_that_is_not_ready_is_told(bed: Bed) -> None:
     assert view.state == "waiting_for_traffic"
     assert "treatment is not ready: version 2 is not started yet" in view.reason
     assert view.next == "units take part once replicas of all arms are ready"
+    with bed.container.store.transaction() as tx:
+        tx.add(VariantRow(endpoint="churn", version="2", status="ready", crashes=[]))
+    assert "treatment is not routed yet: version 2 is ready" in bed.view().reason
 
 
 def test_a_metric_that_nobody_reports_is_told(bed: Bed) -> None:

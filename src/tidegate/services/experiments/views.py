@@ -159,6 +159,8 @@ def _not_routed(tx: Session, endpoint: EndpointRow, spec: ExperimentSpec) -> str
 
 
 def _how(variant: str, version: str, status: VariantRow | None) -> str:
+    if status is not None and status.status == "ready":  # as where it was a shadow until now
+        return f"{variant} is not routed yet: version {version} is ready, and gateways are told of it"
     said = "is not started yet" if status is None else f"is {status.status}"
     reason = f" ({status.reason})" if status is not None and status.reason else ""
     return f"{variant} is not ready: version {version} {said}{reason}"
