@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_without_apprise_the_answer_says_what_to_install(monkeypatch: pytest.Mon
 
 def test_the_guard_judges_each_event() -> None:
     guard = AuditGuard(Reach(LOOPBACK), (sys.prefix, "/dev/null"))
-    for event, given in [
+    allowed: list[tuple[str, tuple[Any, ...]]] = [
         ("socket.connect", (None, ("127.0.0.1", 80))),
         ("socket.connect", (None, ("::1", 80, 0, 0))),
         ("socket.sendmsg", (None, None)),
@@ -103,10 +104,11 @@ def test_the_guard_judges_each_event() -> None:
         ("open", ("/dev/null", "w", 1)),
         ("ctypes.dlopen", (None,)),
         ("import", ("json", None, None, None, None)),
-    ]:
+    ]
+    for event, given in allowed:
         guard(event, given)
     assert guard.denied == []
-    for event, given in [
+    denied: list[tuple[str, tuple[Any, ...]]] = [
         ("socket.connect", (None, ("10.0.0.1", 80))),
         ("socket.connect", (None, ("fe80::1%eth0", 80, 0, 2))),
         ("socket.connect", (None, ("localhost", 80))),
@@ -118,7 +120,8 @@ def test_the_guard_judges_each_event() -> None:
         ("ctypes.dlopen", ("libc.so.6",)),
         ("subprocess.Popen", ("sh", [], None, None)),
         ("os.fork", ()),
-    ]:
+    ]
+    for event, given in denied:
         with pytest.raises(PermissionError):
             guard(event, given)
     assert len(guard.denied) == 11
