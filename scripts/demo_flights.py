@@ -247,17 +247,18 @@ def _tell(days: list[Day], alerts: list[AlertView]) -> None:
     sent = [
         one for one in replay({}, ((each.ended, observed(each.results)) for each in days)) if one.status == "firing"
     ]
-    told = {one.alert.id for one in sent}
-    print(f"{len(days)} days judged; {len(alerts)} alerts, of which {len(told)} would have been sent:")
+    sent_ids = {one.alert.id for one in sent}
+    print(f"{len(days)} days judged; {len(alerts)} alerts, of which {len(sent_ids)} would have been sent:")
     for one in alerts:
         until = "goes on" if one.ended_at is None else _date(one.ended_at)
-        quiet = "" if one.id in told else "  (explained by another, and not sent)"
+        quiet = "" if one.id in sent_ids else "  (explained by another, and not sent)"
         print(f"  {_date(one.since)} to {until:7}  {one.severity:8}  {_about(one)}{quiet}")
         print(f"      {one.message[:150]}")
     print("\nmonth  rows judged  accuracy  labels  columns that drifted, by days")
     for month in range(4, 13):
-        of = [each for each in days if datetime.fromtimestamp(each.at, ZoneInfo(ZONE)).month == month]
-        judged = [each.accuracy for each in of if each.accuracy is not None and each.accuracy.value is not None]
+        of = [each for each in days if _month(each.at) == month]
+        every = [each.accuracy for each in days if each.accuracy is not None and each.accuracy.value is not None]
+        judged = [one for one in every if _month((one.since + one.until) / 2) == month]  # a day or two before
         n = sum(one.n_labelled or 0 for one in judged)
         if not n:
             continue
@@ -270,6 +271,10 @@ def _tell(days: list[Day], alerts: list[AlertView]) -> None:
         told = ", ".join(f"{name} {count}" for name, count in sorted(drifted.items(), key=lambda item: -item[1])[:5])
         coverage = n / sum(one.n for one in judged)
         print(f"{month:5}  {n:11,}  {right:8.3f}  {coverage:6.1%}  {told}")
+
+
+def _month(at_s: float) -> int:
+    return datetime.fromtimestamp(at_s, ZoneInfo(ZONE)).month
 
 
 def _about(one: AlertView) -> str:
