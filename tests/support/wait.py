@@ -9,18 +9,21 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+PAUSE_S_MIN, PAUSE_S_MAX = 0.003, 0.05
+"""Most of what is waited for in one process has happened after a moment; a program that starts is asked seldom."""
 
 
 def until(look: Callable[[], T], timeout_s: float = 30.0, what: str = "it") -> T:
     """The first true value `look` gives; fails the test when there was none in time."""
-    deadline = time.monotonic() + timeout_s
+    deadline, pause_s = time.monotonic() + timeout_s, PAUSE_S_MIN
     while True:
         seen = look()
         if seen:
             return seen
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not happen in {timeout_s:g} s; last seen: {seen!r}")
-        time.sleep(0.05)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
 
 FIRST_PORT, LAST_PORT = 10_000, 32_000

@@ -134,7 +134,7 @@ def test_of_a_large_one_what_needs_a_look_is_shown_the_worst_first(
         (name_of(0), "deleting"),
     ]
     assert status.endpoints_by_status == {"ready": 3, "failed": 1, "degraded": 1, "deploying": 1, "deleting": 1}
-    assert len(asked) == 12  # four counts, and a page
+    assert len(asked) == 13  # four counts, the canaries, and a page
     monkeypatch.setattr(status_reports, "ENDPOINTS_SHOWN_MAX", 6)
     assert [one.name for one in platform.status.get().endpoints][4:] == [name_of(4)]
 
