@@ -1,4 +1,4 @@
-"""Logs attempts that were refused (403), so many a minute at most: whoever tries may try often. Used by the guard."""
+"""Logs attempts that were refused (403), a bounded number a minute: whoever tries may try often. Used by the guard."""
 
 from __future__ import annotations
 

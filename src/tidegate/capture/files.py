@@ -38,7 +38,7 @@ class Files(Protocol):
     """What a store of captured rows asks of the place it lies in. Everything raises `OSError` where that is away."""
 
     readers: int
-    """So many files are best read at a time."""
+    """How many files are best read at a time."""
 
     def below(self, folder: str = "", between: Between | None = None) -> list[CaptureFile]:
         """Every file below a folder, by name; none where there is no such folder."""

@@ -42,7 +42,7 @@ def filled(scale: Scale | None, replicas: int, form: Mapping[str, str]) -> dict[
 
 
 def fixed(form: Mapping[str, str]) -> int:
-    """So many replicas, whatever the load. Raises `InvalidArgument`."""
+    """A fixed number of replicas, whatever the load. Raises `InvalidArgument`."""
     return _whole(form.get("replicas", ""), "replicas")
 
 

@@ -28,7 +28,7 @@ def raise_limit() -> int:
 
 
 def connections_max(limit: int) -> int:
-    """How many connections the API may hold of so many descriptors."""
+    """How many connections the API may hold, of this process's limit of descriptors."""
     if limit == resource.RLIM_INFINITY:
         return CONNECTIONS_MAX
     return max(CONNECTIONS_MIN, min(CONNECTIONS_MAX, limit - RESERVED))

@@ -13,7 +13,7 @@ class Backoff:
     longest_s: float = 60.0
 
     def delay_s(self, failures: int, jitter: float) -> float:
-        """Seconds to wait after so many failures in a row; `jitter` in [0, 1) takes up to half of it away.
+        """Seconds to wait after `failures` failures in a row; `jitter` in [0, 1) takes up to half of it away.
 
         >>> [Backoff().delay_s(n, 0.0) for n in (0, 1, 2, 3, 100)]
         [0.0, 1.0, 2.0, 4.0, 60.0]

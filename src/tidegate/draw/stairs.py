@@ -13,7 +13,7 @@ from tidegate.draw.thinning import check_times
 from tidegate.draw.times import moment
 
 STEPS_MAX = 100
-"""So many of the last steps are drawn; the table chooses among all."""
+"""Steps that are drawn, the last ones, at most; the table chooses among all."""
 AMOUNTS = Axis("%")
 LABEL_WIDTH = 30.0
 """A step narrower than this has its amount in the table alone."""

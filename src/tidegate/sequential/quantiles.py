@@ -21,7 +21,7 @@ from tidegate.sequential.units import Floats, Integers, Units
 from tidegate.wire.numbers import finite
 
 _LEAST_TAIL = 5.0
-"""A phase takes part once it has so many values, by expectation, beyond the quantile in each arm."""
+"""Values beyond the quantile in each arm, by expectation, from which on a phase takes part."""
 _SPAN = 3.0
 """The ratio is looked for within a factor of e to this."""
 _POINTS_MAX = 4000

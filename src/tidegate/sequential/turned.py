@@ -20,7 +20,7 @@ _SPREAD = 2.0
 """A key's requests may fail twice as often from one hour to the next, and up to `RATE_FREE` at any time."""
 
 Counts = Mapping[str, tuple[float, float]]
-"""In how many of so many requests of a key something happened."""
+"""Requests of a key, and in how many of them something happened."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Turned:
 
     @property
     def is_certain(self) -> bool:
-        """Whether so many failures cannot be chance."""
+        """Whether that many failures cannot be chance."""
         return self.log_e >= math.log(1 / ALPHA)
 
 

@@ -18,7 +18,7 @@ from tidegate.system.exhaustion import exhausted
 from tidegate.system.unix_sockets import past_no_link
 
 AT_ONCE_MAX = 64
-"""So many sockets are asked at a time: each takes a descriptor."""
+"""Sockets that are asked at a time, at most: each takes a descriptor."""
 STATUS_LINE_BYTES_MAX = 256
 
 Asked = int | TidegateError | None

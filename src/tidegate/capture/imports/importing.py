@@ -34,7 +34,7 @@ from tidegate.wire.journal.records import recorded_unit
 
 AHEAD_S_MAX = 300.0
 BAD_MAX = 100
-"""So many rows that were left out are told with their reasons; all are counted."""
+"""Rows that were left out and are listed with their reasons, at most; all are counted."""
 _AT = pa.timestamp("us", tz="UTC")
 _HASH_CHARS = 20
 _FEEDBACK = pa.schema(

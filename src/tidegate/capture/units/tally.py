@@ -26,7 +26,7 @@ class UnitTally:
         return made
 
     def add(self, unit: Ints, at_us: Ints, value: Floats, weight: Floats | None = None) -> None:
-        """Rows of any order. With `weight`, each counts as so many."""
+        """Rows of any order. With `weight`, each counts `weight` times."""
         if not len(unit):
             return
         self._grow(int(unit.max()) + 1)

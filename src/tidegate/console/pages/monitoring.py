@@ -17,7 +17,7 @@ from tidegate.wire.monitoring.monitoring import MonitorResult, MonitorView
 
 SINCE_S = 7 * 86_400.0
 ALERTS = 50
-"""So many of the newest are marked where performance is drawn."""
+"""Alerts, the newest, that are marked where performance is drawn, at most."""
 
 
 def _monitoring(ask: Ask) -> Shown | Moved:

@@ -57,10 +57,10 @@ def _status(due: Sequence[tuple[Alert, Status]], others_fire: bool) -> Status:
 
 
 def _due(alert: Alert, receiver: Receiver, facts: AlertFacts, now: float) -> Status | None:
-    """What the receiver is to hear of it now.
+    """Which notice the receiver gets of it now.
 
-    That it ended hears everyone who heard that it fires, whatever keeps it quiet. That it fires is said once, and again
-    after `repeat_interval_s`; of what is quiet nothing is said.
+    Everyone who was notified that it fires is notified that it ended, whatever keeps it quiet. That it fires is said
+    once, and again after `repeat_interval_s`; of what is quiet nothing is said.
     """
     notice = alert.told.get(receiver.name)
     if alert.condition == "resolved":

@@ -69,7 +69,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class LastNotice:
-    """What a receiver heard last of an alert."""
+    """The last notice of an alert that a receiver got."""
 
     status: Status
     at: float

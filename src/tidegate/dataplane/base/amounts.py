@@ -14,7 +14,7 @@ from tidegate.errors import TooLarge, UnfitInput
 VALUES_MAX = 1 << 19
 """Commas, or lines: a decoder takes 20 to 60 ms for a million numbers."""
 OBJECTS_MAX = 1 << 17
-"""Lists and records: so many take 20 to 40 ms."""
+"""Lists and records that take 20 to 40 ms."""
 QUOTES_MAX = 1 << 19
 """Two of each text, names of fields included: half a million texts take 30 ms."""
 

@@ -10,7 +10,7 @@ import math
 
 START_ROWS = 16
 SMALL_ROWS = 16
-"""A request of at most so many rows is a small one: it is never cut, and large ones make room for it."""
+"""A request of at most this many rows is a small one: it is never cut, and large ones make room for it."""
 SMALL_REMEMBERED_S = 10.0
 STRIKES, FORGIVEN = 2.0, 0.5
 """So many batches over the budget shrink a limit: a single one is the machine's hiccup. A batch that keeps to it wipes

@@ -233,7 +233,7 @@ class FairQueue:
         return None
 
     def _advance(self, flow: _Flow, rows: int) -> Call:
-        """Hand out so many rows of the flow's first call, and let the flow wait for its next turn."""
+        """Hand out `rows` rows of the flow's first call, and let the flow wait for its next turn."""
         call = flow.calls[0]
         flow.tag += rows
         if flow.cut is None and rows < call.rows:

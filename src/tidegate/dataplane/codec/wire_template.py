@@ -22,7 +22,7 @@ ROWS_MAX = 4096
 HOST = "replica"
 """The host that a gateway names when it speaks over a Unix socket."""
 ALONE_MAX = 4
-"""So many of a version's outputs have a template in which they are asked for alone."""
+"""Outputs of a version that have a template of their own, for requests of that output alone, at most."""
 _NUMBERS = frozenset("iuf")
 
 Wanted = frozenset[str] | None

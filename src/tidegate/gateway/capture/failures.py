@@ -59,7 +59,7 @@ class Failures:
         self._counts: dict[str, _FailureCounts] = {}
 
     def earn(self, endpoint: str, calls: int) -> None:
-        """So many requests of the endpoint were computed."""
+        """Count requests of the endpoint that were computed."""
         allowance = self._allowances.get(endpoint)
         if allowance is not None:
             allowance.calls += calls * SHARE_OF_COMPUTED  # cut to size when some are taken
@@ -79,7 +79,7 @@ class Failures:
         self.count(failure.endpoint, (failure.decision, error.http_status, error.code), 1, at_s)
 
     def count(self, endpoint: str, group: Group, calls: int, at_s: float) -> None:
-        """Count so many that failed alike."""
+        """Count requests that failed alike."""
         counts = self._counts.get(endpoint)
         if counts is None:
             counts = self._counts[endpoint] = _FailureCounts(at_s)

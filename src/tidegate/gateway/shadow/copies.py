@@ -77,7 +77,7 @@ class Listening:
     revision: int
     live: tuple[Backlog, ...] = ()
 
-    def hears(self, unit: str) -> bool:
+    def copies(self, unit: str) -> bool:
         """Whether this unit's requests are copied: the same ones as long as the share stays, more as it grows."""
         return self.share >= 100.0 or unit_interval(self.salt + SALT, unit) * 100.0 < self.share
 
@@ -158,29 +158,29 @@ class ShadowCopies:
 
     def _copy_batch(self, shadow: _Shadow, batch: Batch, answered: Iterable[bool]) -> None:
         try:
-            self._copy_heard(shadow, batch, answered)
+            self._copy_sampled(shadow, batch, answered)
         except Exception:
             log.exception("a batch could not be copied to the shadow")
 
-    def _copy_heard(self, shadow: _Shadow, batch: Batch, answered: Iterable[bool]) -> None:
+    def _copy_sampled(self, shadow: _Shadow, batch: Batch, answered: Iterable[bool]) -> None:
         listening, first = shadow.listening, 0
-        heard: list[tuple[Call, slice]] = []
+        sampled: list[tuple[Call, slice]] = []
         for call, is_answered in zip(batch.calls, answered, strict=True):
             rows = slice(first, first + call.rows)
             first = rows.stop
             pinned = call.decision is not None and call.decision.pinned
-            if is_answered and not pinned and listening.hears(call.unit or call.request_id):
-                heard.append((call, rows))
-        if not heard:
+            if is_answered and not pinned and listening.copies(call.unit or call.request_id):
+                sampled.append((call, rows))
+        if not sampled:
             return
         there = shadow.destination_for(batch.destination)
         shed: Counter[str] = Counter()
         if there is None:
-            shed["signature"] = len(heard)
+            shed["signature"] = len(sampled)
         elif why := listening.why_not_now:
-            shed[why] = len(heard)
+            shed[why] = len(sampled)
         else:
-            for call, rows in heard:
+            for call, rows in sampled:
                 if why := self._copy_call(shadow, there, batch, call, rows):
                     shed[why] += 1
         for reason, calls in shed.items():

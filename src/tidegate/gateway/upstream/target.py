@@ -38,7 +38,7 @@ LIFE_SIGN_TIMEOUT_S = 2.0
 REACH_TIMEOUT_S = 0.5
 """How long a batch may wait for a connection that was closed while idle to be opened again."""
 ONE_WRITE_BYTES = 64 << 10
-"""A request of so many bytes is written at once or not at all: a broken pipe then says that none of it was."""
+"""A request up to this size is written at once or not at all: a broken pipe then says that none of it was."""
 IDLE_S_MIN = 1.0
 """A connection that closes without an answer was closed for having been idle only if it was idle at least this long."""
 

@@ -107,7 +107,7 @@ class Deliveries:
     def page(
         self, rows_max: int, before: int | None = None, state: str | None = None, notifier: str | None = None
     ) -> wire.DeliveryPage:
-        """So many, newest first, older than delivery `before`. Raises `InvalidArgument`."""
+        """A page of deliveries, newest first, older than delivery `before`. Raises `InvalidArgument`."""
         check_page(rows_max)
         if state is not None and state not in DELIVERY_STATES:
             raise InvalidArgument(f"state {state!r} is none of {', '.join(DELIVERY_STATES)}", field="state")

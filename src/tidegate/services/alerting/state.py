@@ -132,7 +132,7 @@ class Alerting:
     def page(
         self, rows_max: int, cursor: str | None = None, endpoint: str | None = None, state: str | None = None
     ) -> tuple[list[wire.AlertView], str | None]:
-        """So many alerts, the newest first, and the cursor of the next page. Raises `InvalidArgument`."""
+        """A page of alerts, the newest first, and the cursor of the next page. Raises `InvalidArgument`."""
         check_page(rows_max)
         if state is not None and state not in STATES:
             raise InvalidArgument(f"state {state!r} is none of {', '.join(STATES)}", field="state")

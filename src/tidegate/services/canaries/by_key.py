@@ -18,7 +18,7 @@ FEW_KEYS = 50
 KEYS_KEPT_MAX = 10_000
 BEFORE_S = 3600.0
 ROWS_MAX = 200_000
-"""So many rows from before are read, at the present rate of requests."""
+"""Rows from before that are read, at the present rate of requests, at most."""
 
 _CALLS = ("row", "at", "key", "pinned", "cached")
 _FAILURES = ("at", "key", "pinned", "code")

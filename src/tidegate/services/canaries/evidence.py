@@ -23,7 +23,7 @@ from tidegate.services.monitoring.baselines import columns_seen, tensors_of
 from tidegate.wire.signature import Signature
 
 ROWS_MAX = 200_000
-"""So many rows of a step are judged; of a busier one the newest."""
+"""Rows of a step that are judged, at most; of a busier one the newest."""
 OUTPUT_ROWS_MAX = 20_000
 ANSWERS_MIN = 100
 """Of the canary, before its answers are compared with stable's; then again when there are half as many more."""

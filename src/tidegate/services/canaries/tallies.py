@@ -1,4 +1,4 @@
-"""How many of how many."""
+"""Counts of requests, as sums over the parts of a step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CanaryTally:
-    """In how many of so many requests something happened."""
+    """Requests, and in how many of them something happened."""
 
     found: int = 0
     requests: int = 0

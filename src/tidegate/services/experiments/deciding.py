@@ -34,7 +34,7 @@ from tidegate.wire.experiments.experiments import ExperimentSpec, LookView, Phas
 GAP_S_MAX = 86_400.0
 """Between two looks no more time than this is counted, however long nobody looked or wherever the clock was set."""
 LOST_UNITS, LOST_SHARE = 10, 0.01
-"""So many units that were seen before may be gone from what is captured: people may ask to be forgotten."""
+"""Units seen before that may be gone from what is captured, at most: people may ask to be forgotten."""
 UNREPORTED_UNITS = 100
 """Units whose window has passed without a value, before a metric is called unreported."""
 

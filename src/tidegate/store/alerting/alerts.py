@@ -35,7 +35,7 @@ def alert_of(row: AlertRow) -> Alert:
 
 
 def write(tx: Session, alert: Alert) -> None:
-    """Make or change the row. One that never fired leaves none when it ends: nobody heard of it."""
+    """Make or change the row. One that never fired leaves none when it ends: nobody was notified."""
     row = tx.get(AlertRow, alert.id)
     if alert.condition == "resolved" and alert.fired_at is None:
         if row is not None:
