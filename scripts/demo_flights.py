@@ -268,9 +268,9 @@ def _tell(days: list[Day], alerts: list[AlertView]) -> None:
             for result in each.results:
                 if result.drift_detected and result.feature:
                     drifted[result.feature] = drifted.get(result.feature, 0) + 1
-        told = ", ".join(f"{name} {count}" for name, count in sorted(drifted.items(), key=lambda item: -item[1])[:5])
+        moved = ", ".join(f"{name} {count}" for name, count in sorted(drifted.items(), key=lambda item: -item[1])[:5])
         coverage = n / sum(one.n for one in judged)
-        print(f"{month:5}  {n:11,}  {right:8.3f}  {coverage:6.1%}  {told}")
+        print(f"{month:5}  {n:11,}  {right:8.3f}  {coverage:6.1%}  {moved}")
 
 
 def _month(at_s: float) -> int:

@@ -92,7 +92,7 @@ def test_what_is_not_there_is_said(registry: Registry, package: Path) -> None:
     for name, version in (("there", "9"), ("there", "nine"), ("not-there", "1")):
         with pytest.raises(UnknownVersion, match=version):
             registry.get_version(name, version)
-    with pytest.raises(UnknownVersion, match="there is none"):
+    with pytest.raises(UnknownVersion, match="'tidegate models alias there champion VERSION' sets it"):
         registry.version_of_alias("there", "champion")
     with pytest.raises(InvalidArgument, match="no run"):
         registry.create_version(_new("there", package, "x", run_id="f" * 32))

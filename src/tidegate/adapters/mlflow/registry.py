@@ -136,9 +136,10 @@ class MlflowRegistry:
             number = next((number for number, names in aliases.items() if alias in names), None)
             if number is None:
                 known = sorted(alias for names in aliases.values() for alias in names)
+                how = f"'tidegate models alias {name} {alias} VERSION' sets it"
                 raise UnknownVersion(
-                    f"model {name!r} has no alias {alias!r}: "
-                    + (f"there are {', '.join(known)}" if known else "there is none"),
+                    f"model {name!r} has no alias {alias!r}: {how}"
+                    + (f"; there are {', '.join(known)}" if known else ""),
                     model=name,
                     alias=alias,
                 )
