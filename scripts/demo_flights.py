@@ -248,7 +248,8 @@ def _tell(days: list[Day], alerts: list[AlertView]) -> None:
         one for one in replay({}, ((each.ended, observed(each.results)) for each in days)) if one.status == "firing"
     ]
     sent_ids = {one.alert.id for one in sent}
-    print(f"{len(days)} days judged; {len(alerts)} alerts, of which {len(sent_ids)} would have been sent:")
+    count = sum(one.id in sent_ids for one in alerts)
+    print(f"{len(days)} days judged; {len(alerts)} alerts, of which {count} would be sent:")
     for one in alerts:
         until = "goes on" if one.ended_at is None else _date(one.ended_at)
         quiet = "" if one.id in sent_ids else "  (explained by another, and not sent)"
