@@ -93,7 +93,7 @@ def test_a_file_written_as_if_then_is_that_old_until_it_is_written_anew(files: F
     then_s = 1_700_000_000.0
     files.write("t/endpoint=a/hour=01/x.parquet", _text(b"first"))
     files.write("t/endpoint=a/hour=01/x.parquet", _text(b"2nd"), then_s)
-    assert [one.written_s for one in files.below("t")] == [then_s]
+    assert [(one.written_s, one.put_s > then_s + 86_400) for one in files.below("t")] == [(then_s, True)]
     assert files.folders("") == ["t"]
     files.write("t/endpoint=a/hour=01/x.parquet", _text(b"third"))
     assert [one.written_s > then_s + 86_400 for one in files.below("t")] == [True]

@@ -22,11 +22,15 @@ Between = tuple[str, str]
 
 @dataclass(frozen=True)
 class CaptureFile:
-    """One file. `written_s`: seconds since the epoch, by the clock of what holds it."""
+    """One file. `written_s`: seconds since the epoch, by the clock of what holds it.
+
+    `put_s` is when what it has now was put there, also where that was written as if it were older.
+    """
 
     name: str
     size_bytes: int
     written_s: float
+    put_s: float
 
 
 class CaptureUnavailable(OSError):
@@ -82,7 +86,8 @@ class LocalFiles:
                 path = Path(folder, name)
                 with contextlib.suppress(FileNotFoundError):  # it is deleted, or took its place, just now
                     found = path.stat()
-                    yield CaptureFile(path.relative_to(self._root).as_posix(), found.st_size, found.st_mtime)
+                    name_here = path.relative_to(self._root).as_posix()
+                    yield CaptureFile(name_here, found.st_size, found.st_mtime, found.st_ctime)
 
     def where(self, name: str) -> str:
         """See `Files`."""

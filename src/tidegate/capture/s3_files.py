@@ -12,6 +12,7 @@ import errno
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -73,7 +74,7 @@ class S3Files:
             if name.startswith(f"{WRITTEN}/"):
                 continue
             if between is None or between[0] <= name.split("/")[first_part] <= between[1]:
-                made.append(CaptureFile(name, info.size, info.mtime_ns / 1e9))
+                made.append(CaptureFile(name, info.size, info.mtime_ns / 1e9, info.mtime_ns / 1e9))
         as_if = _as_if(self._found_files(_join(WRITTEN, folder)), f"{self._root}/{WRITTEN}/")
         return sorted((_dated(file, as_if) for file in made), key=lambda file: file.name)
 
@@ -207,4 +208,4 @@ def _dated(file: CaptureFile, as_if: dict[str, list[tuple[float, int, float]]]) 
         for written_s, size_bytes, said_s in as_if.get(file.name, ())
         if size_bytes == file.size_bytes and said_s >= file.written_s
     ]
-    return CaptureFile(file.name, file.size_bytes, min(counts)) if counts else file
+    return replace(file, written_s=min(counts)) if counts else file

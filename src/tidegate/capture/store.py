@@ -160,7 +160,7 @@ class CaptureStore:
             raise CaptureUnreadable(f"what was captured cannot be read: {error.strerror or error}") from error
         skipped = {segment.name for segment in look.pending}
         told = [one for one in found if is_parquet(one.name) and segment_of_file(one.name) not in skipped]
-        return blake2b(repr([(one.name, one.size_bytes, one.written_s) for one in told]).encode()).digest()
+        return blake2b(repr([(one.name, one.size_bytes, one.put_s) for one in told]).encode()).digest()
 
     def _read(self, query: _Query, look: Look) -> pa.Table:
         whole = self._found(query, look)

@@ -13,6 +13,7 @@ import pytest
 from support.capture_bed import Gateway
 from support.experiment_calls import NAME, START_S, call, failure, feedback
 from tidegate.capture.compact import compact
+from tidegate.capture.files import LocalFiles
 from tidegate.capture.store import CaptureStore
 from tidegate.capture.units.gather import units
 from tidegate.capture.units.settled import SettledCalls
@@ -108,7 +109,15 @@ def late(days: Days) -> None:
     days.write(call("unit-late", START_S + 500), at_s=START_S + 3 * DAY_S)
 
 
-@pytest.mark.parametrize("changed", [rewritten, late])
+def rewritten_to_the_byte(days: Days) -> None:
+    """As where a person is forgotten and the file comes out as long as it was: its time stays as it was, too."""
+    path = next(iter(sorted(days.capture.glob("predictions/*/*/*.parquet"))))
+    found, name = path.stat(), path.relative_to(days.capture).as_posix()
+    LocalFiles(days.capture).write(name, lambda file: file.write(b"0" * found.st_size), found.st_mtime)
+    assert (path.stat().st_size, path.stat().st_mtime) == (found.st_size, found.st_mtime)
+
+
+@pytest.mark.parametrize("changed", [rewritten, rewritten_to_the_byte, late])
 def test_days_of_which_rows_came_or_went_are_read_again(days: Days, changed: Callable[[Days], None]) -> None:
     before, _ = days.look(3.5)
     assert days.look(3.5)[1] == [2.0, 3.0]
