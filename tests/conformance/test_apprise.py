@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +66,20 @@ def test_a_service_that_reads_a_file_of_this_machine_is_refused() -> None:
         _send("fcm://project@abcdefghi/device/?mode=oauth2&keyfile=/etc/passwd")
 
 
+def test_files_where_the_platform_was_started_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as 'python -m' does
+    template = tmp_path / "keys.json"
+    template.write_text("{}")
+    with pytest.raises(DeliveryRefused, match=r"keys\.json is a file that Apprise is not allowed"):
+        _send(f"discord://4174216298/{'a' * 60}/?template={template}", "")
+
+
+def test_nothing_is_written_to_the_log_of_the_system() -> None:
+    with pytest.raises(InvalidArgument, match="the log of this machine's system"):
+        check_config("apprise", {"url": "syslog://"})
+
+
 def test_a_server_that_hangs_keeps_nobody_beyond_the_deadline() -> None:
     with hanging_server(b"") as address, pytest.raises(DeliveryFailed, match=r"no answer within 0\.3 s"):
         _send(f"json://{address}/", deadline_s=0.3)
@@ -120,8 +135,9 @@ def test_the_guard_judges_each_event() -> None:
         ("ctypes.dlopen", ("libc.so.6",)),
         ("subprocess.Popen", ("sh", [], None, None)),
         ("os.fork", ()),
+        ("syslog.syslog", (1, "text")),
     ]
     for event, given in denied:
         with pytest.raises(PermissionError):
             guard(event, given)
-    assert len(guard.denied) == 11
+    assert len(guard.denied) == 12

@@ -13,8 +13,10 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import tidegate
 from tidegate.adapters.notifiers.reach import DEADLINE_S, Reach
 from tidegate.core.alerting.messages import titled
 from tidegate.core.alerting.rules import URL_CHARS_MAX
@@ -91,5 +93,17 @@ def _asked(job: Mapping[str, Any], reach: Reach) -> dict[str, str]:
 
 
 def _paths() -> str:
-    """Where this process finds its modules, which is not always where an interpreter does by itself."""
-    return os.pathsep.join(path for path in sys.path if path)
+    """Where this process finds its modules, which is not always where an interpreter does by itself.
+
+    Not the directory where the platform was started, which `python -m` adds: what lies there is no module, and what is
+    told here may be read, and sent, by Apprise's services. Unless Tidegate itself is found there.
+    """
+    own, here = Path(tidegate.__file__).resolve().parents[1], _working_directory()
+    return os.pathsep.join(path for path in sys.path if path and (Path(path).resolve() != here or here == own))
+
+
+def _working_directory() -> Path | None:
+    try:
+        return Path.cwd().resolve()
+    except FileNotFoundError:  # somebody deleted it
+        return None

@@ -28,6 +28,7 @@ REASON_CHARS_MAX = 300
 _READABLE = ("/usr/share/zoneinfo", "/usr/share/mime", "/etc/mime.types", "/dev/urandom", "/dev/null")
 _SAYING = threading.Lock()
 _NEVER = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "sqlite3.connect")
+_SYSLOG = ("syslog.openlog", "syslog.syslog")
 
 
 class AuditGuard:
@@ -42,6 +43,7 @@ class AuditGuard:
             "socket.sendmsg": self._address,
             "open": self._file,
             "ctypes.dlopen": lambda name: None if name is None else f"{name} is a library that is not loaded",
+            **dict.fromkeys(_SYSLOG, lambda *_given: "nothing is written to the log of this machine's system"),
             **dict.fromkeys(_NEVER, lambda *_given: "programs are not started"),
         }
 
@@ -110,7 +112,7 @@ def _sent(apprise: Any, guard: AuditGuard, job: dict[str, Any]) -> dict[str, str
         if not known or len(sender) != 1:
             several = "a notifier has one of Apprise's URLs: make one for each"
             unknown = "Apprise does not take this URL: each service's form is in its documentation"
-            return {"refused": several if len(sender) > 1 else unknown}
+            return {"refused": several if len(sender) > 1 else guard.denied[-1] if guard.denied else unknown}
         if job["message"] is None:
             return {}
         message = job["message"]
