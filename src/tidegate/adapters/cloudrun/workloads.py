@@ -70,6 +70,7 @@ class CloudRunWorkloads:
         self._making: dict[str, tuple[str, WorkloadState]] = {}  # services that are not there yet, by operation
         self._tails: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._seen: dict[str, tuple[str, float, dict[str, dict[str, Any]]]] = {}
+        self._unused: dict[str, s.KeySecret] = {}  # keys that were kept for a revision which was not taken yet
 
     # -- the port ------------------------------------------------------------------------------------------------------
 
@@ -110,6 +111,7 @@ class CloudRunWorkloads:
                 else:
                     state = WorkloadState(spec.key, spec.token, spec.count)
                     self._making[name] = (api.create(name, wanted), state)
+                self._unused.pop(s.credential_of(spec.key), None)
                 log.info("Cloud Run makes revision %s", revision)
             elif before != facts[tag] or not s.same_traffic(found.get("traffic") or [], wanted["traffic"]):
                 wanted |= {"annotations": s.annotated(found, facts), "etag": found.get("etag", "")}
@@ -161,6 +163,7 @@ class CloudRunWorkloads:
 
         self._changed(name, token, change)
         self._sweep(name)
+        self._unused.pop(s.credential_of(key), None)
         if api.place.key_secrets:
             key_secrets.delete(api, self._parts.platform, s.credential_of(key))
 
@@ -280,9 +283,14 @@ class CloudRunWorkloads:
         )
 
     def _kept(self, spec: WorkloadSpec, replica: s.ReplicaContainer) -> s.KeySecret | None:
+        """Where the key is for a revision that is made anew: in a version of its own, however many tries it takes."""
         if not replica.in_secret:
             return None
-        return key_secrets.keep(self._connected(), self._parts.platform, s.credential_of(spec.key), replica.key)
+        credential = s.credential_of(spec.key)
+        if credential not in self._unused:
+            kept = key_secrets.keep(self._connected(), self._parts.platform, credential, replica.key)
+            self._unused[credential] = kept
+        return self._unused[credential]
 
     def _delivered(self, spec: WorkloadSpec, place: CloudRunPlace) -> str:
         delivery = self._parts.deliver(spec)
