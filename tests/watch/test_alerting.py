@@ -49,3 +49,9 @@ def test_what_is_no_result_is_refused_with_what_to_pass() -> None:
         generate_alert({"a": {"ks_statistic": 0.3}})
     with pytest.raises(InvalidArgument, match="pass what detect_performance_drift returns"):
         generate_alert(performance_results={"accuracy": 0.3})
+    with pytest.raises(InvalidArgument, match="performance_results has no 'verdict'"):
+        generate_alert(performance_results={"significant_drop": True})
+    with pytest.raises(InvalidArgument, match=r"drift_results\['a'\] has no 'monitor'"):
+        generate_alert({"a": {"drift_detected": True}})
+    with pytest.raises(InvalidArgument, match="drift_results is no dictionary"):
+        generate_alert([{"drift_detected": True}])  # type: ignore[arg-type]

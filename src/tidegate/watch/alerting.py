@@ -12,6 +12,8 @@ from tidegate.errors import InvalidArgument
 
 _DRIFT = {"feature_drift": ("data_drift", "medium"), "prediction_drift": ("prediction_drift", "high")}
 """Type and severity by the monitor of a column's result: an answer that moved is nearer to harm than an input."""
+_DRIFT_FIELDS = ("drift_detected", "monitor", "verdict", "effect_lower")
+_PERFORMANCE_FIELDS = ("significant_drop", "verdict")
 
 
 def generate_alert(
@@ -26,12 +28,15 @@ def generate_alert(
     Raises `InvalidArgument` for what is no result of these two.
     """
     alerts: list[dict[str, Any]] = []
-    by = "detect_performance_drift"
-    if performance_results is not None and _of(performance_results, "significant_drop", "performance_results", by):
+    if performance_results is not None and _of(performance_results, _PERFORMANCE_FIELDS, "performance_results"):
         alerts.append({"type": "performance_drift", "severity": "high", "message": performance_results["verdict"]})
     drifted = []
+    if not isinstance(drift_results or {}, Mapping):
+        raise InvalidArgument(
+            "drift_results is no dictionary: pass what detect_data_drift returns.", field="drift_results"
+        )
     for feature, found in (drift_results or {}).items():
-        if _of(found, "drift_detected", f"drift_results[{feature!r}]", "detect_data_drift"):
+        if _of(found, _DRIFT_FIELDS, f"drift_results[{feature!r}]"):
             type_, severity = _DRIFT[found["monitor"]]
             alert = {
                 "type": type_,
@@ -44,7 +49,10 @@ def generate_alert(
     return [*alerts, *(alert for _, alert in drifted)]
 
 
-def _of(found: Any, field: str, name: str, by: str) -> bool:
-    if not isinstance(found, Mapping) or field not in found:
-        raise InvalidArgument(f"{name} has no {field!r}: pass what {by} returns.", field=name.partition("[")[0])
-    return found[field] is True
+def _of(found: Any, fields: tuple[str, ...], name: str) -> bool:
+    """What the first of the fields says; all are needed."""
+    missing = [one for one in fields if not isinstance(found, Mapping) or one not in found]
+    if missing:
+        by = "detect_data_drift" if fields is _DRIFT_FIELDS else "detect_performance_drift"
+        raise InvalidArgument(f"{name} has no {missing[0]!r}: pass what {by} returns.", field=name.partition("[")[0])
+    return found[fields[0]] is True
