@@ -7,17 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.kubernetes.cluster import FakeCluster
 from support.wait import until
 from tidegate.adapters.kubernetes.api import KubernetesApi, connect
 from tidegate.adapters.kubernetes.belongings import FAULTY_AGAIN_S, SECRET_AGAIN_S, Belongings
 from tidegate.adapters.kubernetes.kinds import DEPLOYMENT, POD_DISRUPTION_BUDGET, SECRET, SERVICE
+from tidegate.adapters.kubernetes.rights import RIGHTS
 from tidegate.adapters.kubernetes.transport import ApiRequest
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery
 from tidegate.core.manifests.pods import KEY_IN_SECRET
 from tidegate.core.manifests.replica_pods import Contents, Workload, deployment, of_platform
 from tidegate.core.workloads import WorkloadKey, WorkloadSpec
+from tidegate.errors import EngineDenied
 
 PLATFORM = "0a1b2c3d"
 
@@ -66,6 +70,25 @@ def test_a_secret_that_somebody_changed_is_told_of_and_made_again_once_it_is_del
         assert key() == "theirs", "it is not fought over"
         api.delete(SECRET, work.name, uid=str((api.get(SECRET, work.name) or {})["metadata"]["uid"]))
         assert (made_later(), key()) == ("", "a key")
+    finally:
+        belongings.close()
+
+
+def test_a_right_to_secrets_that_is_taken_away_holds_nothing_up_that_has_its_secret(cluster: FakeCluster) -> None:
+    (work, api, uid), now = made_in(cluster, 1), [0.0]
+    belongings = Belongings(api, lambda _: "a key", of_platform(PLATFORM), lambda: now[0])
+    others = [right.resource for right in RIGHTS if right.resource != SECRET.plural]
+    rules = [{"apiGroups": ["*"], "resources": others, "verbs": ["*"]}]
+    try:
+        belongings.make(work, uid, again=False)
+        cluster.policies.rules, now[0] = rules, SECRET_AGAIN_S
+        belongings.make(work, uid, again=False)
+        assert "secrets" in belongings.fault(work.name)
+        with pytest.raises(EngineDenied):
+            belongings.make(work, uid, again=True)
+        cluster.policies.rules, now[0] = None, 2 * SECRET_AGAIN_S
+        belongings.make(work, uid, again=False)
+        assert belongings.fault(work.name) == ""
     finally:
         belongings.close()
 

@@ -16,7 +16,7 @@ from tidegate.adapters.kubernetes.kinds import AUTOSCALER, POD_DISRUPTION_BUDGET
 from tidegate.adapters.kubernetes.reading import scaling_problem
 from tidegate.clock import Clock, monotonic
 from tidegate.core.manifests.replica_pods import PLATFORM, Belonging, Workload
-from tidegate.errors import ChangedMeanwhile, Conflict, EngineUnavailable
+from tidegate.errors import ChangedMeanwhile, Conflict, EngineDenied, EngineRefused, EngineUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +54,12 @@ class Belongings:
     def make(self, work: Workload, uid: str, *, again: bool) -> None:
         """Make what belongs to the Deployment with this uid; `again`: also where all that can be seen is there.
 
-        A Secret cannot be watched, as no right to look at others' is asked for: it is applied again now and then.
+        A Secret cannot be watched, as no right to look at others' is asked for: it is applied again now and then. Where
+        that is denied, what else there is to do is done all the same: pods that run have their key.
         """
-        is_new = self._made.get(work.name, ("",))[0] != uid
-        if again or is_new or self._secrets.get(work.name, ("", 0.0))[1] <= self._clock():
-            self._make_secret(work, uid)
+        is_needed = again or self._made.get(work.name, ("",))[0] != uid
+        if is_needed or self._secrets.get(work.name, ("", 0.0))[1] <= self._clock():
+            self._make_secret(work, uid, is_needed=is_needed)
         own = Belonging(work, uid)
         budget, autoscaler = own.budget(), own.autoscaler()
         wanted = uid, budget, autoscaler
@@ -88,10 +89,15 @@ class Belongings:
         for kind in (AUTOSCALER, POD_DISRUPTION_BUDGET, SERVICE, SECRET):
             self._delete(kind, name, platform)
 
-    def _make_secret(self, work: Workload, uid: str) -> None:
-        fault = self._apply(Belonging(work, uid).secret(self._key_of(work.name)))
-        if fault:
-            fault += "; pods that started since then refuse the gateways, so delete those too"
+    def _make_secret(self, work: Workload, uid: str, *, is_needed: bool) -> None:
+        try:
+            fault = self._apply(Belonging(work, uid).secret(self._key_of(work.name)))
+        except (EngineDenied, EngineRefused) as error:
+            if is_needed:
+                raise
+            fault = error.message
+        else:
+            fault += "; pods that started since then refuse the gateways, so delete those too" if fault else ""
         self._secrets[work.name] = fault, self._clock() + SECRET_AGAIN_S
 
     def _is_due(self, name: str) -> bool:
