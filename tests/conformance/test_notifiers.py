@@ -205,7 +205,10 @@ def test_internal_addresses_are_refused_unless_their_network_is_listed(kind: str
 
 @pytest.mark.parametrize(
     "address",
-    ["64:ff9b::a9fe:a9fe", "::7f00:1", "2002:7f00:1::1", "::ffff:10.0.0.1", "fec0::1", "::", "::1", "fe80::1"],
+    [
+        *("64:ff9b::a9fe:a9fe", "::7f00:1", "2002:7f00:1::1", "::ffff:10.0.0.1", "fec0::1", "::", "::1", "fe80::1"),
+        *("64:ff9b:1::a9fe:a9fe", "64:ff9b:1:fffe::7f00:1", "::ffff:0:127.0.0.1"),
+    ],
 )
 def test_an_internal_address_in_the_clothes_of_another_is_refused(address: str) -> None:
     assert not Reach().allows(ipaddress.ip_address(address))

@@ -23,8 +23,10 @@ from tidegate.errors import DeliveryFailed, DeliveryRefused, InvalidArgument
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-_EMBEDDING = (ipaddress.ip_network("::/96"), ipaddress.ip_network("64:ff9b::/96"))
+_EMBEDDING = tuple(map(ipaddress.ip_network, ("::/96", "64:ff9b::/96", "::ffff:0:0:0/96")))
 """Networks of IPv6 whose last 32 bits are an address of IPv4."""
+_TRANSLATED = ipaddress.ip_network("64:ff9b:1::/48")
+"""Of translators to IPv4 that a network has for itself (RFC 8215): older Pythons take it for a public one."""
 DEADLINE_S = 10.0
 
 
@@ -54,7 +56,12 @@ class Reach:
         meant = _meant(address)
         if any(address in one or meant in one for one in self.networks):
             return True
-        return meant.is_global and not meant.is_multicast and not getattr(meant, "is_site_local", False)
+        return (
+            meant.is_global
+            and meant not in _TRANSLATED
+            and not meant.is_multicast
+            and not getattr(meant, "is_site_local", False)
+        )
 
     def addresses(self, host: str, port: int) -> list[str]:
         """The host's addresses that are allowed. Raises `DeliveryFailed` where it has none, `DeliveryRefused`."""
