@@ -150,7 +150,10 @@ def test_feedback_that_names_a_call_has_all_of_them_read(days: Days) -> None:
     assert begins[0] == 0.0
 
 
-def test_of_more_units_than_may_be_kept_none_are(days: Days) -> None:
-    days.settled = SettledCalls(days.store, units_max=3)
+def test_of_more_than_may_be_kept_nothing_is(days: Days) -> None:
+    found, _ = days.look(3.5)
+    assert days.look(3.5)[1][0] == 2.0
+    numbers_of_latency_and_errors = 2 * 4 * 8
+    days.settled = SettledCalls(days.store, bytes_max=numbers_of_latency_and_errors * len(found.arm) // 2)
     days.look(3.5)
     assert days.look(3.5)[1][0] == 0.0

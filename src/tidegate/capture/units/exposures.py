@@ -26,6 +26,11 @@ class Exposures:
     def __len__(self) -> int:
         return len(self.arm)
 
+    @property
+    def size_bytes(self) -> int:
+        """Of what is known of its units."""
+        return int(self.keys.nbytes + sum(one.nbytes for one in (self.arm, self.phase, self.at_us, self.several)))
+
     def copy(self) -> Exposures:
         """The same units, to go on from."""
         made = Exposures()

@@ -23,8 +23,10 @@ from tidegate.wire.experiments.units import Ignored, Ints, UnitQuery
 
 CALLS = ("latency", "errors")
 """Sources of metrics that calls themselves tell."""
-UNITS_KEPT_MAX = 2_000_000
-"""Of all experiments together; about 100 bytes each. Of those looked at longest ago nothing is kept then."""
+BYTES_KEPT_MAX = 256 << 20
+"""Of all experiments together: 2 million units with short keys and one metric that calls tell, or fewer with more. Of
+those looked at longest ago nothing is kept then.
+"""
 EXPERIMENTS_KEPT_MAX = 100
 LATE_S = 90_000.0
 """A day is over so long after its end: a call is recorded when it ends, and a segment is compacted soon after."""
@@ -60,6 +62,11 @@ class CallsSoFar:
         tallies = {name: one.copy() for name, one in self.tallies.items()}
         return replace(self, exposures=self.exposures.copy(), tallies=tallies, ignored=replace(self.ignored))
 
+    @property
+    def size_bytes(self) -> int:
+        """Of all that grows with units."""
+        return self.exposures.size_bytes + sum(one.size_bytes for one in self.tallies.values())
+
     def add(self, metrics: Mapping[str, Metric], calls: UnitCalls) -> Ints:
         """The next slice; the unit of each of its calls, -1 for one whose unit is not known."""
         self.sampled = self.sampled or bool((calls.weight[calls.answered] > 1).any())
@@ -93,8 +100,8 @@ class _Kept:
 class SettledCalls:
     """Of each experiment the calls of days that are over, while the files that hold them stay as they are."""
 
-    def __init__(self, store: SettledReader, units_max: int = UNITS_KEPT_MAX) -> None:
-        self._store, self._units_max = store, units_max
+    def __init__(self, store: SettledReader, bytes_max: int = BYTES_KEPT_MAX) -> None:
+        self._store, self._bytes_max = store, bytes_max
         self._kept: dict[Hashable, _Kept] = {}
         self._lock = threading.Lock()
 
@@ -140,11 +147,11 @@ class SettledCalls:
     def _keep(self, key: Hashable, kept: _Kept) -> None:
         with self._lock:
             self._kept[key] = kept
-            while len(self._kept) > EXPERIMENTS_KEPT_MAX or self._units() > self._units_max:
+            while len(self._kept) > EXPERIMENTS_KEPT_MAX or self._bytes() > self._bytes_max:
                 del self._kept[next(iter(self._kept))]
 
-    def _units(self) -> int:
-        return sum(len(one.calls.exposures) for one in self._kept.values())
+    def _bytes(self) -> int:
+        return sum(one.calls.size_bytes for one in self._kept.values())
 
 
 def _settled_until_s(query: UnitQuery) -> float:

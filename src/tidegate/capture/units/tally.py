@@ -18,6 +18,11 @@ class UnitTally:
     def __init__(self) -> None:
         self._count, self._total, self._first, self._last = (np.zeros(0) for _ in range(4))
 
+    @property
+    def size_bytes(self) -> int:
+        """Of its numbers."""
+        return sum(one.nbytes for one in (self._count, self._total, self._first, self._last))
+
     def copy(self) -> UnitTally:
         """The same values, to go on from."""
         made = UnitTally()
