@@ -48,7 +48,7 @@ def _schema() -> pa.Schema:
 
 RESULTS = _schema()
 """`at`: when it was evaluated; `since` and `until`: the rows it is about. The rest are the fields of
-`wire.monitoring.MonitorResult`; lists of objects are JSON, and a pair of histograms is three lists."""
+`wire.monitoring.monitoring.MonitorResult`; lists of objects are JSON, and a pair of histograms is three lists."""
 
 
 def write_results(files: Files, endpoint: str, uid: str, hour_s: float, results: Iterable[MonitorResult]) -> None:

@@ -116,7 +116,7 @@ class CaptureQueries(Protocol):
         """Those of which something was captured and compacted."""
 
     def run(self, selection: CaptureSelection) -> bytes:
-        """`wire.capture.CaptureAnswer` as JSON, or an Arrow stream.
+        """`wire.capture.capture.CaptureAnswer` as JSON, or an Arrow stream.
 
         Raises `QueryRefused`, `QueryTooLarge`, `Overloaded`, `CaptureUnreadable`.
         """

@@ -132,10 +132,11 @@ class EngineView:
 
 @dataclass(frozen=True)
 class RolloutView:
-    """A canary, or the guard of a version that was deployed at once, that a person should look at, since `at`.
+    """A canary, or the guard of a version that was deployed at once, that a person should look at.
 
-    `paused`: it goes no further by itself. `aborted`: the version was taken back by itself of late, and nobody has
-    changed the endpoint's traffic since. `failed`: it was to be taken back, and could not be.
+    `paused`: it goes no further by itself; `at` is when its step began. `aborted`: the version was taken back by itself
+    of late (`at`), and nobody has changed the endpoint's traffic since. `failed`: it was to be taken back then, and
+    could not be.
     """
 
     endpoint: str

@@ -7,6 +7,7 @@ from pathlib import Path
 from support.console import deploy_of_two, route_all_to
 from support.control import ME, container_at
 from tidegate.cli.endpoints.show import _platform
+from tidegate.cli.output import WIDTH
 from tidegate.clock import now
 from tidegate.console.attention import attention
 from tidegate.services.canaries import changes
@@ -41,10 +42,25 @@ def test_what_waits_or_went_back_by_itself_is_named_until_somebody_acts(tmp_path
         items = [(one.word, one.about, one.to) for one in attention(container.status.get(), [], [])]
         assert ("paused", "held", "/endpoints/held/canary") in items
         assert ("rolled back", "worse", "/endpoints/worse/canary") in items
-        assert "worse: canary of version 2 aborted at" in _platform(container.status.get())
+        said = _platform(container.status.get())
+        assert "held: canary of version 2 paused: held: alert drift of age\n" in said, "when, nobody kept"
+        assert "worse: canary of version 2 aborted at" in said
+        assert [line for line in said.splitlines() if "canary" in line and len(line) > WIDTH] == []
 
         container.endpoints.deploy("worse", rest.DeployRequest("worse", "2", guard=False), ME)
         container.canaries.resume("held", ME)
+        assert container.status.get().rollouts == []
+    finally:
+        container.close()
+
+
+def test_what_went_back_is_over_once_somebody_tries_again(tmp_path: Path) -> None:
+    container = container_at(tmp_path / "data")
+    try:
+        begun(container, "worse")
+        taken_back(container, "worse", "errors are 3 % more")
+        assert [one.state for one in container.status.get().rollouts] == ["aborted"]
+        container.canaries.retry("worse", ME)
         assert container.status.get().rollouts == []
     finally:
         container.close()

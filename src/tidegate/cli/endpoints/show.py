@@ -175,11 +175,13 @@ def _engine(now: Status) -> list[str]:
 
 def _rollouts(now: Status) -> list[str]:
     """Canaries that wait for a person, and versions that were taken back by themselves of late."""
-    return [
-        f"{one.endpoint}: {one.kind} of version {one.version} {one.state} at {moment(one.at)}: {one.reason} "
-        f"('tidegate canary status {one.endpoint}')"
-        for one in now.rollouts
-    ]
+    lines = []
+    for one in now.rollouts:
+        at = "" if one.state == "paused" else f" at {moment(one.at)}"
+        line = f"{one.endpoint}: {one.kind} of version {one.version} {one.state}{at}: {one.reason}"
+        lines += textwrap.wrap(line, WIDTH, subsequent_indent="  ")
+        lines.append(f"  ('tidegate canary status {one.endpoint}' says more)")
+    return lines
 
 
 def _captured(now: Status) -> list[str]:

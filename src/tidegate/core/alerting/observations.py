@@ -47,7 +47,7 @@ MESSAGE_CHARS_MAX, LABEL_CHARS_MAX = 1_000, 200
 
 
 class Result(Protocol):
-    """A monitor's result (`wire.monitoring.MonitorResult`), as far as alerts need it."""
+    """A monitor's result (`wire.monitoring.monitoring.MonitorResult`), as far as alerts need it."""
 
     @property
     def monitor(self) -> str: ...

@@ -17,7 +17,10 @@ COLUMN_CHARS_MAX = 255
 
 @dataclass(frozen=True)
 class MonitorSettings:
-    """See `wire.monitoring.MonitorRequest`. `by`: None for no segments; `block_s`: None for as the baseline says."""
+    """See `wire.monitoring.monitoring.MonitorRequest`.
+
+    `by`: None for no segments; `block_s`: None for as the baseline says.
+    """
 
     on: bool = True
     every_s: float = 300.0

@@ -122,7 +122,7 @@ class _Shadow:
 
 
 def takes_the_same(one: Signature, other: Signature) -> bool:
-    """Whether rows that were read for one signature are rows of the other as they stand."""
+    """Whether rows that were read for `other` are rows of `one` as they stand."""
     fed = fed_by(one, other)
     return (fed.kind, fed.inputs, fed.params, fed.items) == (other.kind, other.inputs, other.params, other.items)
 

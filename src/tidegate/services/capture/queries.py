@@ -35,7 +35,7 @@ class CapturedData:
     clock: Clock
 
     def query(self, endpoint: str, request: CaptureQueryRequest, who: Principal, form: CaptureForm) -> bytes:
-        """The answer of the query as JSON (`wire.capture.CaptureAnswer`) or as an Arrow stream.
+        """The answer of the query as JSON (`wire.capture.capture.CaptureAnswer`) or as an Arrow stream.
 
         An endpoint that is gone may have rows still, and an imported one has nothing else. Raises `UnknownEndpoint`,
         `InvalidArgument`, `QueryRefused`, `QueryTooLarge`, `Overloaded`, `CaptureUnreadable`.

@@ -14,8 +14,8 @@ from tidegate.wire.parts import RolloutView
 
 ROLLOUTS_MAX = 50
 ENDED_WITHIN_S = 24 * 3600.0
-TRAFFIC = ("deploy", "traffic", "promote", "rollback", "follow")
-"""Changes after which what became of an earlier version is over."""
+TRAFFIC = ("deploy", "traffic", "promote", "rollback", "follow", "canary", "experiment")
+"""Changes after which what became of an earlier version is over, the next canary or experiment among them."""
 
 
 def of_note(tx: Session, now: float) -> list[RolloutView]:

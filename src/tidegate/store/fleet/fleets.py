@@ -1,8 +1,8 @@
 """Every endpoint with what runs for it, read every pass: a table is read when it has changed, a row decoded then.
 
 Owned by the reconcile loop. Whoever wrote a row, in whatever process, the next reading sees it by its stamp
-(`store.tables.Stamped`). Each reading also takes one table in turn whatever its stamps say, so that what was written
-without any (by hand, by a release that knew of none) is seen within as many readings as there are tables.
+(`store.tables.base.Stamped`). Each reading also takes one table in turn whatever its stamps say, so that what was
+written without any (by hand, by a release that knew of none) is seen within as many readings as there are tables.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class CanaryRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     endpoint_uid: Mapped[str] = mapped_column(String(32))
     endpoint: Mapped[str] = mapped_column(String(63))
-    kind: Mapped[str] = mapped_column(String(8))  # wire.canary.CanaryKind
+    kind: Mapped[str] = mapped_column(String(8))  # wire.experiments.canary.CanaryKind
     version: Mapped[str] = mapped_column(String(20))
     baseline: Mapped[str] = mapped_column(String(20), default="")  # the version that it is compared with
     stable: Mapped[dict[str, float]]  # version number -> percent: what a rollback returns to
@@ -31,15 +31,15 @@ class CanaryRow(Base):
     started_at: Mapped[float]
     begun_by: Mapped[str] = mapped_column(String(255), default="")
     # status
-    state: Mapped[str] = mapped_column(String(8), index=True)  # wire.canary.CanaryState
+    state: Mapped[str] = mapped_column(String(8), index=True)  # wire.experiments.canary.CanaryState
     step: Mapped[int] = mapped_column(default=0)
     step_set_at: Mapped[float]  # when its weights were set
     routed_at: Mapped[float | None]  # when gateways had them; None: not yet
     reason: Mapped[str] = mapped_column(default="")
     next: Mapped[str] = mapped_column(default="")
     next_at: Mapped[float | None]
-    views: Mapped[Any] = mapped_column(JSON, default=list)  # wire.experiments.GuardrailView, each
-    past: Mapped[Any] = mapped_column(JSON, default=list)  # wire.canary.CanaryStep, each
-    requests: Mapped[dict[str, int]] = mapped_column(default=dict)  # store.canaries.REQUESTS; of a guard: before it
+    views: Mapped[Any] = mapped_column(JSON, default=list)  # wire.experiments.experiments.GuardrailView, each
+    past: Mapped[Any] = mapped_column(JSON, default=list)  # wire.experiments.canary.CanaryStep, each
+    requests: Mapped[dict[str, int]] = mapped_column(default=dict)  # counted so far; of a guard: before it
     looked_at: Mapped[float | None]
     ended_at: Mapped[float | None]

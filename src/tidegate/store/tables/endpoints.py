@@ -44,7 +44,7 @@ class EndpointRow(Stamped, Base):
     deleted_at: Mapped[float | None]
     cache_ttl_s: Mapped[float] = mapped_column(default=0.0, server_default="0")  # 0: answers are not kept
     rate_limit_per_s: Mapped[float] = mapped_column(default=0.0, server_default="0")  # 0: as the gateways' setting says
-    # wire.snapshot.CaptureRules, but for what is as by default
+    # wire.gateways.snapshot.CaptureRules, but for what is as by default
     capture: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     shadow: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # core.endpoints.ShadowSpec
     # status
@@ -124,7 +124,7 @@ class FollowRow(Base):
     endpoint: Mapped[str] = mapped_column(ForeignKey("endpoints.name"), primary_key=True)
     # spec
     alias: Mapped[str] = mapped_column(String(255))
-    options: Mapped[dict[str, Any]]  # wire.registering.Follow: what each version must pass
+    options: Mapped[dict[str, Any]]  # wire.endpoints.registering.Follow: what each version must pass
     # status
     version: Mapped[str | None] = mapped_column(String(20))  # that the alias named last
     state: Mapped[str] = mapped_column(String(16), default="current")  # core.endpoints.follow.FollowState
