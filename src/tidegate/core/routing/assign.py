@@ -23,7 +23,7 @@ FALL_OVER_SALT = "\x1ffall-over"
 _STAND_INS_MAX = 64
 _UNITS_KEPT_MAX = 8192
 _UNIT_KEPT_CHARS_MAX = 64
-"""Longer ones are hashed anew each time, so that what is kept for an endpoint stays below two megabytes."""
+"""Longer ones are hashed anew each time, so that what is kept for an endpoint stays below three megabytes."""
 
 
 def unit_interval(salt: str, unit: str) -> float:
