@@ -10,10 +10,12 @@ import pytest
 from click import unstyle
 
 from tidegate.cli.endpoints.deploy import curl_line
+from tidegate.cli.endpoints.show import _platform
 from tidegate.cli.output import moment, plain_table, progress, size, split, terminal_table
 from tidegate.cli.predict.predict import split_request
 from tidegate.errors import InvalidArgument
-from tidegate.wire.rest import Endpoint
+from tidegate.wire.parts import EngineView
+from tidegate.wire.rest import Endpoint, Status
 
 
 def endpoint(example: Any) -> Endpoint:
@@ -35,6 +37,20 @@ def test_the_curl_line_names_the_key_where_one_is_needed(url: str, with_key: boo
 
 def test_a_table_is_aligned() -> None:
     assert plain_table(("name", "n"), [["a", "10"], ["longer", "2"]]) == "NAME    N\na       10\nlonger  2"
+
+
+def test_what_status_says_in_sentences_is_folded_on_a_terminal_and_stays_a_line_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = EngineView("tcp://10.0.0.1:2375", "unavailable", reason="nothing answers at tcp://10.0.0.1:2375: start it")
+    now = Status("1", "/data", 0.0, "", [], [], 0, {}, 1, engine=engine)
+    promise = "replicas that run serve on; changes wait, and the platform goes on by itself when the engine is back"
+    assert promise in _platform(now).splitlines()
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    said = _platform(now)
+    assert max(map(len, said.splitlines())) <= 80
+    assert promise in " ".join(said.split())
 
 
 def test_small_formats() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -88,6 +88,18 @@ def _folded(row: Sequence[str], widths: Sequence[int]) -> str:
     return "\n".join(
         _GAP.join(part.ljust(length) for part, length in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def sentences(lines: Iterable[str]) -> list[str]:
+    """Lines, folded between words where a terminal is narrower; elsewhere as they are."""
+    if not sys.stdout.isatty():
+        return [*lines]
+    width = shutil.get_terminal_size().columns
+    return [part for text in lines for line in text.splitlines() for part in _parts(line, width)]
+
+
+def _parts(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 @contextmanager

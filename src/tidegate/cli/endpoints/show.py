@@ -14,7 +14,7 @@ from tidegate.cli.endpoints.load import load_table, p95, rate, series_table
 from tidegate.cli.endpoints.performance import render, seconds
 from tidegate.cli.endpoints.scale import scaled
 from tidegate.cli.endpoints.shadow import shadowed
-from tidegate.cli.output import WIDTH, moment, named, size, split, table, weight
+from tidegate.cli.output import WIDTH, moment, named, sentences, size, split, table, weight
 from tidegate.core.endpoints.serving import SERVING_SETTINGS, settings_of
 from tidegate.errors import InvalidArgument
 from tidegate.version import __version__
@@ -117,18 +117,21 @@ def _platform(now: Status) -> str:
     known = (
         f"models {now.models}, endpoints {sum(now.endpoints_by_status.values())}, jobs {jobs}, revision {now.revision}"
     )
+    said = [
+        f"Tidegate {now.version}, running since {moment(now.started_at)}, data in {now.data_dir}",
+        _away(now.database) if now.database and away else known,
+        *_led(now),
+        *_engine(now),
+        *_queue(now),
+        *_registry(now.registry),
+        *_redis(now.redis),
+        *textwrap.wrap(now.confinement or "", WIDTH, subsequent_indent="  "),
+        *_captured(now),
+        *_rollouts(now),
+    ]
     return "\n".join(
         [
-            f"Tidegate {now.version}, running since {moment(now.started_at)}, data in {now.data_dir}",
-            _away(now.database) if now.database and away else known,
-            *_led(now),
-            *_engine(now),
-            *_queue(now),
-            *_registry(now.registry),
-            *_redis(now.redis),
-            *textwrap.wrap(now.confinement or "", WIDTH, subsequent_indent="  "),
-            *_captured(now),
-            *_rollouts(now),
+            *sentences(said),
             "",
             table(("gateway", "status", "url", "pid", "revision"), gateways, "no gateway runs"),
             *([] if away else ["", _shown(now)]),
@@ -255,11 +258,14 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry], scale: Scale | None 
         for variant in found.variants
     ]
     headers = ("version", "label", "traffic", "wanted", "status", "ready", "restarts", "reason")
+    said = [
+        f"endpoint {found.name} is {found.status}" + (f": {found.reason}" if found.reason else ""),
+        f"model {found.model}, {found.url}{_place(found)}{_serving(found)}",
+        *_followed(found.follow),
+    ]
     return "\n".join(
         [
-            f"endpoint {found.name} is {found.status}" + (f": {found.reason}" if found.reason else ""),
-            f"model {found.model}, {found.url}{_place(found)}{_serving(found)}",
-            *_followed(found.follow),
+            *sentences(said),
             *automated(found),
             *shadowed(found),
             "",
