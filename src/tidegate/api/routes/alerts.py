@@ -68,7 +68,7 @@ def test_rules(
     return platform.replays.run(request)
 
 
-@router.get("/alert-replays", dependencies=_READ)
+@router.get("/alert-replays", responses=answers(), dependencies=_READ)
 def get_replay_under_way(platform: PlatformOf) -> wire.ReplayUnderWay:
     """How far the replay of captured rows is that this control plane works on, if there is one."""
     return wire.ReplayUnderWay(platform.replays.under_way())
