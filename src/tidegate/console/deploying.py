@@ -117,12 +117,12 @@ def differences(
         ("Replicas", form.replicas, _replicas(there)),
         ("Engine", words.PLACES.get(form.backend, form.backend), words.PLACES.get(there.backend, there.backend)),
         ("CPUs", form.cpus, _amount(there.cpus, "no limit")),
-        ("Memory", _in_mib(form.memory_mib), _in_mib(_amount(there.memory_bytes, "", MIB)) or "no limit"),
+        ("Memory", _in_mib(form.memory_mib), _memory(there.memory_bytes, "no limit")),
         ("CPUs kept free", form.cpu_request, _amount(there.cpu_request, "as the engine has it")),
         (
             "Memory kept free",
             _in_mib(form.memory_request_mib),
-            _in_mib(_amount(there.memory_request_bytes, "", MIB)) or "as the engine has it",
+            _memory(there.memory_request_bytes, "as the engine has it"),
         ),
     )
     return found + [(name, now, asked) for name, asked, now in limits if asked and asked != now]
@@ -136,8 +136,12 @@ def _replicas(there: Endpoint) -> str:
     return str(max((count.desired for count in counts), default=1))
 
 
-def _amount(value: float | None, none: str, unit: int = 1) -> str:
-    return none if value is None else f"{value / unit:g}"
+def _amount(value: float | None, none: str) -> str:
+    return none if value is None else f"{value:g}"
+
+
+def _memory(size_bytes: int | None, none: str) -> str:
+    return none if size_bytes is None else words.mib(size_bytes)
 
 
 def _in_mib(text: str) -> str:

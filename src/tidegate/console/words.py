@@ -128,6 +128,15 @@ def size(size_bytes: int) -> str:
     return f"{value:.1f} GB"
 
 
+def mib(size_bytes: int) -> str:
+    """As forms and the command line count memory.
+
+    >>> [mib(size) for size in (512 << 20, 512_500_000, 1 << 40)]
+    ['512 MiB', '488.758 MiB', '1048576 MiB']
+    """
+    return f"{round(size_bytes / MIB, 3):.12g} MiB"
+
+
 def engine(backend: str) -> str:
     """As those who make it call it."""
     return ENGINES.get(backend, backend)
@@ -144,7 +153,7 @@ def placed(endpoint: Endpoint) -> str:
 
 def _amounts(cpus: float | None, memory_bytes: int | None) -> str:
     """`2 CPU, 512 MiB`; empty where neither is known."""
-    parts = (f"{cpus:g} CPU" if cpus else "", f"{memory_bytes / MIB:g} MiB" if memory_bytes else "")
+    parts = (f"{cpus:g} CPU" if cpus else "", mib(memory_bytes) if memory_bytes else "")
     return ", ".join(part for part in parts if part)
 
 
