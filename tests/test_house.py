@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
@@ -45,6 +47,20 @@ def test_every_setting_is_documented() -> None:
     for item in fields(Settings):
         assert re.fullmatch(r".{10,}\.", item.metadata["doc"]), f"{item.name} needs a sentence"
         assert f"`{item.metadata['env']}`" in page
+
+
+def imported(page: str) -> Iterator[tuple[str, str]]:
+    """Module and name of each `from tidegate… import …` in blocks of Python."""
+    for block in re.findall(r"^ *```python\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE):
+        for node in ast.walk(ast.parse(textwrap.dedent(block))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "tidegate":
+                yield from ((node.module, one.name) for one in node.names)
+
+
+def test_what_pages_import_is_there() -> None:
+    found = [(page.name, *one) for page in PAGES for one in imported(page.read_text())]
+    assert len(found) > 10
+    assert [one for one in found if not hasattr(importlib.import_module(one[1]), one[2])] == []
 
 
 def test_the_version_is_one() -> None:
