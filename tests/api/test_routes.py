@@ -48,7 +48,7 @@ def test_an_endpoint_from_deployment_to_deletion(container: Container, api: http
     answer = api.put("/api/v1/endpoints/life", json={"model": "life", "version": "1"})
     assert answer.status_code == 202
     assert {"name", "url", "status", "reason", "traffic", "variants"} <= answer.json().keys()
-    assert answer.json()["variants"][0]["replicas"] == {"desired": 1, "ready": 0, "managed_by": None}
+    assert answer.json()["variants"][0]["replicas"] == {"desired": 1, "ready": 0}
     traffic = api.put("/api/v1/endpoints/life/traffic", json={"traffic": {"1": 90, "2": 10}})
     assert (traffic.status_code, traffic.json()["target"]) == (202, {"1": 90, "2": 10})
     wrong = api.put("/api/v1/endpoints/life/traffic", json={"traffic": {"1": 90, "2": 20}})

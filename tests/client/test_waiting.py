@@ -27,7 +27,7 @@ DONE = replace(ASKED, status="ready", traffic={"2": 100.0}, variants=[OLD, NEW])
 
 
 def test_a_pool_s_replicas_are_not_counted_to_whoever_waits() -> None:
-    pool = replace(STARTING, replicas=ReplicaCount(1, 0, "cloudrun"))
+    pool = replace(STARTING, managed_by="cloudrun")
     assert waiting.describe(replace(ASKED, variants=[OLD, pool])) == ("version 2 starting", 0.0)
     assert waiting.describe(ASKED) == ("version 2 starting, 0 of 1 ready", 0.0)
 

@@ -54,7 +54,7 @@ def test_how_many_instances_run_is_unknown_where_their_engine_alone_counts_them(
     with container.store.transaction() as tx:
         set_placement(endpoint_or_raise(tx, "pooled"), PlacementRequest("cloudrun"))
     view = container.endpoints.get("pooled")
-    assert view.variants[0].replicas == rest.ReplicaCount(1, 0, "cloudrun")
+    assert (view.variants[0].replicas, view.variants[0].managed_by) == (rest.ReplicaCount(1, 0), "cloudrun")
     assert container.scales.get("pooled").versions[0].managed_by == "cloudrun"
     page = browser.get("/?rows=200").text
     row = page[page.index('id="row-pooled"') :].partition("</tr>")[0]

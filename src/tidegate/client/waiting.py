@@ -17,7 +17,7 @@ from tidegate.client.registration.files import OnProgress
 from tidegate.errors import Conflict, DeadlineExceeded, TidegateError
 from tidegate.errors.codes import by_code
 from tidegate.errors.kinds import Kind
-from tidegate.wire.rest import Endpoint, Job, ReplicaCount, VariantView
+from tidegate.wire.rest import Endpoint, Job, VariantView
 
 T = TypeVar("T")
 
@@ -133,16 +133,16 @@ def describe(endpoint: Endpoint) -> tuple[str, float]:
     desired = sum(max(variant.replicas.desired, 1) for variant in wanted)
     ready = sum(min(variant.replicas.ready, max(variant.replicas.desired, 1)) for variant in wanted)
     parts = [
-        f"version {variant.version} {variant.status}{_count(variant.replicas)}"
+        f"version {variant.version} {variant.status}{_count(variant)}"
         + (f" ({variant.reason})" if variant.reason and variant.status != "ready" else "")
         for variant in wanted
     ]
     return "; ".join(parts), ready / desired
 
 
-def _count(replicas: ReplicaCount) -> str:
+def _count(variant: VariantView) -> str:
     """Nothing where only its engine knows how many there are: the status says whether its pool answers."""
-    return "" if replicas.managed_by else f", {replicas.ready} of {replicas.desired} ready"
+    return "" if variant.managed_by else f", {variant.replicas.ready} of {variant.replicas.desired} ready"
 
 
 def wait_for_endpoint(

@@ -130,10 +130,9 @@ def differences(
 
 def _replicas(there: Endpoint) -> str:
     """Of each version; unknown where its engine alone counts them."""
-    counts = [one.replicas for one in there.variants]
-    if any(count.managed_by for count in counts):
+    if any(one.managed_by for one in there.variants):
         return "unknown"
-    return str(max((count.desired for count in counts), default=1))
+    return str(max((one.replicas.desired for one in there.variants), default=1))
 
 
 def _amount(value: float | None, none: str) -> str:

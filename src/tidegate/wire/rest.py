@@ -83,13 +83,10 @@ class Model:
 
 @dataclass(frozen=True)
 class ReplicaCount:
-    """Replicas wanted and replicas that answer. `managed_by` is the engine that alone knows how many instances run
-    (`cloudrun`): then the numbers are of the one pool that they are behind. None: they are of replicas.
-    """
+    """Replicas wanted and replicas that answer; one pool of them, where the variant is `managed_by` its engine."""
 
     desired: int
     ready: int
-    managed_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +96,7 @@ class VariantView:
 
     `given_up`: it failed too often, and no replica of it is started until the endpoint is changed.
     `answered`: how its requests ended recently, `load`: how busy it is; None where no gateway has told.
+    `managed_by`: the engine that alone knows how many instances run (`cloudrun`); None where replicas are counted.
     """
 
     version: str
@@ -113,6 +111,7 @@ class VariantView:
     answered: AnsweredView | None = None
     load: LoadView | None = None
     name: str = ""
+    managed_by: str | None = None
 
 
 @dataclass(frozen=True)

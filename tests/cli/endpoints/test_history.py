@@ -66,7 +66,7 @@ def test_an_automation_s_entries_have_no_revision_to_go_back_to_and_pages_name_t
 
 
 def test_how_many_instances_run_is_unknown_where_their_engine_alone_counts_them() -> None:
-    pools = [replace(one, replicas=ReplicaCount(1, 1, "cloudrun")) for one in ARMS]
+    pools = [replace(one, replicas=ReplicaCount(1, 1), managed_by="cloudrun") for one in ARMS]
     pooled = replace(RUNNING, backend="cloudrun", variants=pools)
     listed = _endpoint_table([pooled])
     assert " unknown " in listed

@@ -62,10 +62,10 @@ def _endpoint_table(found: list[Endpoint]) -> str:
 
 
 def _replicas(endpoint: Endpoint) -> str:
-    counts = [variant.replicas for variant in by_version(endpoint)]
-    if any(count.managed_by for count in counts):
+    variants = by_version(endpoint)
+    if any(variant.managed_by for variant in variants):
         return "unknown"  # to all but its engine
-    return f"{sum(count.ready for count in counts)}/{sum(count.desired for count in counts)}"
+    return f"{sum(one.replicas.ready for one in variants)}/{sum(one.replicas.desired for one in variants)}"
 
 
 @command(
@@ -251,7 +251,7 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry], scale: Scale | None 
             weight(variant.weight),
             weight(variant.target_weight),
             variant.status,
-            "unknown" if variant.replicas.managed_by else f"{variant.replicas.ready}/{variant.replicas.desired}",
+            "unknown" if variant.managed_by else f"{variant.replicas.ready}/{variant.replicas.desired}",
             str(variant.restarts),
             variant.reason or "-",
         ]
@@ -311,7 +311,7 @@ def _place(found: Endpoint) -> str:
         f"{found.memory_request_bytes >> 20} MiB kept free" if found.memory_request_bytes else "",
     ]
     text = ", ".join(limit for limit in limits if limit)
-    managed = any(variant.replicas.managed_by for variant in found.variants)
+    managed = any(variant.managed_by for variant in found.variants)
     counts = ", which alone knows how many instances run" if managed else ""
     return f", on {found.backend}" + (f" with {text} each" if text else "") + counts
 

@@ -46,7 +46,7 @@ def _overview(ask: Ask) -> Shown | Moved:
 def row(endpoint: Endpoint) -> dict[str, Any]:
     """One endpoint in the table."""
     counts = {variant.version: variant.replicas for variant in endpoint.variants}.values()
-    managed_by = next((count.managed_by for count in counts if count.managed_by), None)
+    managed_by = next((variant.managed_by for variant in endpoint.variants if variant.managed_by), None)
     return {
         "name": endpoint.name,
         "model": endpoint.model,

@@ -129,4 +129,4 @@ class Scales:
 
 def _as_it_is(variant: rest.VariantView, rule: str, reason: str) -> ScaleDecision:
     count = variant.replicas
-    return ScaleDecision(variant.version, count.desired, count.ready, rule, reason, managed_by=count.managed_by)
+    return ScaleDecision(variant.version, count.desired, count.ready, rule, reason, managed_by=variant.managed_by)

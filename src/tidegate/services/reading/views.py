@@ -229,7 +229,6 @@ def _variants(row: EndpointRow, now: Effective, parts: EndpointParts, placement:
     target = {_place(one): one.weight for one in shares_of(now.traffic, now.split)}
     shown = routed | target
     others = known.keys() - {version for _, version in shown}
-    managed_by = placement.backend if placement.backend in POOLED else None
     views = [
         replace(
             _of_version(
@@ -238,9 +237,9 @@ def _variants(row: EndpointRow, now: Effective, parts: EndpointParts, placement:
                 known.get(version),
                 _wanted(row, now, version, replicas, placement),
                 replicas,
-                managed_by,
             ),
             name=name,
+            managed_by=placement.backend if placement.backend in POOLED else None,
             weight=routed.get((name, version), 0.0),
             target_weight=target.get((name, version), 0.0),
             label=parts.labels.get((row.model, version)),
@@ -274,7 +273,6 @@ def _of_version(
     variant: VariantRow | None,
     wanted: int,
     replicas: Sequence[ReplicaRow],
-    managed_by: str | None,
 ) -> rest.VariantView:
     """What all variants of a version share."""
     ready = sum(replica.version == number and replica.state == "ready" for replica in replicas)
@@ -284,7 +282,7 @@ def _of_version(
         weight=0.0,
         status=cast(rest.VariantStatus, variant.status) if variant else "starting",
         reason=variant.reason if variant else "",
-        replicas=rest.ReplicaCount(wanted if runs else 0, ready, managed_by),
+        replicas=rest.ReplicaCount(wanted if runs else 0, ready),
         restarts=variant.restarts if variant else 0,
         given_up=variant is not None and variant.quarantined_generation is not None,
     )

@@ -74,7 +74,7 @@ class ScaleDecision:
 
     `next_at` is when that may change although the load does not; None where it only does with the load. `samples` is
     None where nobody asked for the load: the number is fixed, or no decision was made yet. `managed_by` is as in
-    `ReplicaCount`: how many instances run is known to that engine alone.
+    `VariantView`: how many instances run is known to that engine alone.
     """
 
     version: str
