@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from tidegate import clock as clocks
 from tidegate.capture import open_rows
 from tidegate.capture.compact import AHEAD_S_MAX, READER, segment_of_file
-from tidegate.capture.files import Files, endpoints_of, files_in, is_parquet
+from tidegate.capture.files import CaptureFile, Files, endpoints_of, files_in, is_parquet
 from tidegate.capture.held_rows import HeldRows
 from tidegate.capture.labels import Keep, Table, labelled
 from tidegate.capture.names_filter import WantedNames
@@ -137,30 +137,33 @@ class CaptureStore:
 
     def files(self, table: str, endpoint: str, since_s: float, until_s: float, look: Look) -> list[str]:
         """Parquet files that may have rows of this time, from the oldest hour on."""
+        return [file.name for file in self._listed(table, endpoint, (since_s, until_s), look)]
+
+    def _listed(self, table: str, endpoint: str, times: tuple[float, float], look: Look) -> Iterator[CaptureFile]:
+        """All of them but those of segments that are read themselves."""
+        since_s, until_s = times
         between = (f"hour={_hour(since_s)}", f"hour={_hour(until_s)}")
         skipped = {segment.name for segment in look.pending}
-        found = self._files.below(f"{table}/endpoint={endpoint}", between)
-        return [file.name for file in found if is_parquet(file.name) and segment_of_file(file.name) not in skipped]
+        for file in self._files.below(f"{table}/endpoint={endpoint}", between):
+            if is_parquet(file.name) and segment_of_file(file.name) not in skipped:
+                yield file
 
     def holding(self, tables: tuple[str, ...], endpoint: str, since_s: float, until_s: float) -> bytes | None:
         """Stands for the files that have rows of a time: while it is the same, so are the rows.
 
         None while segments that are not compacted yet may have some of them. Raises `CaptureUnreadable`.
         """
-        since_s, until_s = since_s - PARTS_APART_S_MAX, until_s + PARTS_APART_S_MAX
+        times = since_s - PARTS_APART_S_MAX, until_s + PARTS_APART_S_MAX
         try:
             look = self.look()
-            if any(open_rows.may_have(one, table, since_s, until_s) for one in look.pending for table in tables):
+            if any(open_rows.may_have(one, table, *times) for one in look.pending for table in tables):
                 return None
-            between = (f"hour={_hour(since_s)}", f"hour={_hour(until_s)}")
-            found = [one for table in tables for one in self._files.below(f"{table}/endpoint={endpoint}", between)]
+            found = [one for table in tables for one in self._listed(table, endpoint, times, look)]
         except FileNotFoundError:  # a segment was dropped just now
             return None
         except OSError as error:
             raise CaptureUnreadable(f"what was captured cannot be read: {error.strerror or error}") from error
-        skipped = {segment.name for segment in look.pending}
-        told = [one for one in found if is_parquet(one.name) and segment_of_file(one.name) not in skipped]
-        return blake2b(repr([(one.name, one.size_bytes, one.put_s) for one in told]).encode()).digest()
+        return blake2b(repr([(one.name, one.size_bytes, one.put_s) for one in found]).encode()).digest()
 
     def _read(self, query: _Query, look: Look) -> pa.Table:
         whole = self._found(query, look)
