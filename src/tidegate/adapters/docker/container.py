@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.core.engines.placement import Placement
+from tidegate.core.images.replica_env import thread_env
 from tidegate.core.ports import ReplicaSpec
 
 OWN = "io.tidegate."
@@ -16,7 +17,6 @@ DATA_DIR, ENDPOINT, REPLICA, TOKEN = f"{OWN}data-dir", f"{OWN}endpoint", f"{OWN}
 INSIDE, SOCKET = "/run/tidegate", "replica.sock"
 PROCESSES_MAX = 4096
 LOG_BYTES_MAX, LOG_FILES = "8m", "2"
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PLATFORMS_OWN = (
     "DATA_DIR",
     "FILES_DIR",
@@ -102,5 +102,4 @@ def _environment(env: Mapping[str, str], placement: Placement) -> dict[str, str]
         for name, value in env.items()
         if name.startswith("TIDEGATE_") and not name.removeprefix("TIDEGATE_").startswith(_PLATFORMS_OWN)
     }
-    threads = str(max(1, int(placement.cpus or 1)))
-    return {**dict.fromkeys(THREADS, threads), **variables, **{name: env[name] for name in THREADS if name in env}}
+    return variables | thread_env(placement.cpus or 1, env)

@@ -33,6 +33,7 @@ from tidegate.adapters.local.processes import (
 from tidegate.adapters.local.unix_probe import Asked, get_statuses
 from tidegate.adapters.sandbox.confinement import SandboxNeeds, confined
 from tidegate.core.engines.placement import Placement
+from tidegate.core.images.replica_env import thread_env
 from tidegate.core.ports import Handle, ReplicaObservation, ReplicaSpec
 from tidegate.environments import Environments
 from tidegate.errors import EnvironmentFailed, ModelCrashed, OutOfResources, TidegateError
@@ -49,8 +50,6 @@ BEGINS_WITHIN_MS = 5000
 LOGS_KEPT = 200
 _SOCKETS, _SOCKET = "local", "s"
 """Below the folder of sockets: a folder for each replica, which may write there alone. Short, for paths are bounded."""
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""Many replicas share the cores: each may be told otherwise by the platform's own environment."""
 
 
 class LocalBackend:
@@ -63,7 +62,8 @@ class LocalBackend:
         self._environments_dir = environments_dir or data_dir / "environments"
         self._environments = Environments(self._environments_dir)
         self._log_dir = data_dir / "logs" / "replicas"
-        self._env = {**ONE_THREAD, **env, "PYTHONUNBUFFERED": "1"}
+        # Many replicas share the cores: one thread each, unless the platform's own environment says otherwise.
+        self._env = {**thread_env(1, env), **env, "PYTHONUNBUFFERED": "1"}
         self._children: dict[str, subprocess.Popen[bytes]] = {}  # by replica id; those found again are not children
 
     def check(self, placement: Placement) -> None:

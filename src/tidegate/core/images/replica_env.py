@@ -20,13 +20,13 @@ def replica_env(version: str, drain_s: float, cpus: float, own: Mapping[str, str
     >>> replica_env("3", 20, 2.5)["OMP_NUM_THREADS"], replica_env("3", 20, 0.5)["OMP_NUM_THREADS"]
     ('2', '1')
     """
+    return {"MODEL_VERSION": version, "TIDEGATE_DRAIN_S": f"{drain_s:g}", **thread_env(cpus, own or {})}
+
+
+def thread_env(cpus: float, own: Mapping[str, str]) -> dict[str, str]:
+    """A thread for each whole processor, at least one, but where `own`, the platform's environment, says how many."""
     threads = str(max(1, int(cpus)))
-    variables = own or {}
-    return {
-        "MODEL_VERSION": version,
-        "TIDEGATE_DRAIN_S": f"{drain_s:g}",
-        **{name: variables.get(name, threads) for name in THREADS},
-    }
+    return {name: own.get(name, threads) for name in THREADS}
 
 
 def by_name(env: Mapping[str, str]) -> list[dict[str, str]]:
