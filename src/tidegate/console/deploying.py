@@ -19,8 +19,6 @@ ENGINES = (("", "as it is, else as the platform"), *words.PLACES.items())
 METRICS = (("concurrency", "requests in progress"), ("rps", "requests a second"), ("cpu", "% of its CPU"))
 COUNTED_BY = (("", "as it is, else the platform"), *COUNTERS.items())
 """Who may count the replicas, in words."""
-MIB = 1 << 20
-"""What `512m` is counted in, on the command line and by engines."""
 
 
 @dataclass(frozen=True)
@@ -195,12 +193,12 @@ def _whole(text: str, what: str) -> int | None:
 
 def _mib(text: str, what: str) -> int | None:
     """In bytes."""
-    value = _number(text, what, MIB)
+    value = _number(text, what, words.MIB)
     return None if value is None else round(value)
 
 
 def _number(text: str, what: str, unit: float = 1.0) -> float | None:
-    """`text` times `unit` (2 with `MIB`: bytes); None for an empty field."""
+    """`text` times `unit` (2 with `words.MIB`: bytes); None for an empty field."""
     if not text.strip():
         return None
     number = finite_number(text)

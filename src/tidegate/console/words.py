@@ -27,6 +27,7 @@ PLACES = {
 ENGINES = {"docker": "Docker", "kubernetes": "Kubernetes", "ecs": "AWS ECS", "cloudrun": "Google Cloud Run"}
 """What engines are called by those who make them."""
 MIB = 1 << 20
+"""What `512m` is counted in, on the command line and by engines."""
 _TONES = {
     "ready": "ok",
     "succeeded": "ok",
