@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from support.monitoring import check_result, drift_results, performance_results
-from tidegate.cli.watching.found import WIDTH, summary, takes_blocks
+from tidegate.cli.output import WIDTH
+from tidegate.cli.watching.found import summary, takes_blocks
 from tidegate.wire.monitoring.monitoring import MonitorResult
 
 

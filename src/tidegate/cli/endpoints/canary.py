@@ -11,7 +11,7 @@ import click
 
 from tidegate.cli.app import CONTEXT, App, LazyGroup, command, common_options, remember
 from tidegate.cli.endpoints.performance import seconds
-from tidegate.cli.output import moment, span, split, table
+from tidegate.cli.output import WIDTH, moment, span, split, table
 from tidegate.core.canary.grammar import parse_steps
 from tidegate.core.names import check_name, parse_ref
 from tidegate.errors import InvalidArgument
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tidegate.wire.experiments.experiments import GuardrailView
 
 F = TypeVar("F", bound=Callable[..., None])
-WIDTH = 80
 
 
 @dataclass(frozen=True)

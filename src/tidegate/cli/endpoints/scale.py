@@ -10,11 +10,10 @@ import click
 from tidegate.cli.app import App, command
 from tidegate.cli.endpoints.change import finish, waiting_options
 from tidegate.cli.endpoints.performance import seconds
-from tidegate.cli.output import moment, table
+from tidegate.cli.output import WIDTH, moment, table
 from tidegate.wire.endpoints.scaling import ScaleDecision, ScalingView
 from tidegate.wire.rest import Endpoint, Scale
 
-WIDTH = 80
 _WINDOWS = {
     "stable_window": ("stable_s", "--stable-window"),
     "panic_window": ("panic_s", "--panic-window"),

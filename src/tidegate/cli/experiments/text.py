@@ -5,10 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from tidegate.cli.output import moment, table
+from tidegate.cli.output import WIDTH, moment, table
 from tidegate.wire.experiments.experiments import AaView, ExperimentView, GuardrailView, MetricView
 
-WIDTH = 80
 AXIS = 41
 """Characters of a drawn interval, with no change in its middle."""
 _STATES = {

@@ -11,14 +11,13 @@ import click
 
 from tidegate.cli.app import App, command
 from tidegate.cli.endpoints.performance import seconds
-from tidegate.cli.output import span, table
+from tidegate.cli.output import WIDTH, span, table
 from tidegate.core.alerting.rules import types_of
 from tidegate.errors import InvalidArgument
 from tidegate.wire.monitoring.alerts import AlertRule, AlertRulesView
 from tidegate.wire.numbers import finite_number
 
 EVERY = "all"
-WIDTH = 80
 _OF_TYPE = "[TYPE=]"
 
 

@@ -10,13 +10,12 @@ import click
 
 from tidegate.cli.app import CONTEXT, App, LazyGroup, command, common_options, paging_options, remember
 from tidegate.cli.endpoints.performance import seconds
-from tidegate.cli.output import moment, table
+from tidegate.cli.output import WIDTH, moment, table
 from tidegate.cli.watching.alert_rules import rule_changes
 from tidegate.errors import InvalidArgument
 from tidegate.wire.monitoring.alerts import AlertView, DeliveryView, Replay, ReplayedAlert, SilenceView
 
 STATES = ("pending", "firing", "inhibited", "silenced", "acknowledged", "not_enough_data", "resolved")
-WIDTH = 80
 
 
 @click.group("alerts", cls=LazyGroup, invoke_without_command=True, context_settings=CONTEXT, params=common_options())

@@ -8,13 +8,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from tidegate.cli.output import WIDTH
 from tidegate.draw import blocks
 from tidegate.draw.markup import shortened
 from tidegate.draw.scales import written
 from tidegate.report import reading
 from tidegate.wire.monitoring.monitoring import MonitorResult
 
-WIDTH = 80
 COLUMNS_MAX, FIRST_MAX, OTHERS_MAX = 40, 20, 40
 """Columns, lines of what needs attention and rows of other checks; --json has all."""
 _NAME, _PICTURE, _COURSE = 24, 11, 15
